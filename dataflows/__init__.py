@@ -1,0 +1,1 @@
+"""What happens to the data, in order. Imports schemas and connectors."""

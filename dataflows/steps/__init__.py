@@ -1,0 +1,1 @@
+"""The steps: pure functions on batches of records. Import schemas only."""

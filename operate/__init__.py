@@ -1,0 +1,1 @@
+"""How people run Tapekeeper: the command line and its verbs."""

@@ -1,0 +1,18 @@
+"""What the data is: one flat, frozen Struct per record. Imports nothing of ours."""
+
+from schemas.health import Control, DeadLetter, Frame, Gap
+from schemas.market import Bar, Quote, Trade, notional
+
+Record = Trade | Quote | Bar | Gap | DeadLetter | Control
+
+__all__ = [
+    "Bar",
+    "Control",
+    "DeadLetter",
+    "Frame",
+    "Gap",
+    "Quote",
+    "Record",
+    "Trade",
+    "notional",
+]
