@@ -1,4 +1,4 @@
-"""The types that columns are made of. Unit, scale and meaning live on the type or the field, never elsewhere.
+"""The types that columns are made of. Unit and scale live on the type, meaning on the field, never elsewhere.
 
 A record names these types; `schemas.avro` and `schemas.iceberg` read the marks below and derive the rest.
 """

@@ -1,4 +1,4 @@
-"""How we know what we know: frames as received, what is missing, what was refused, what a venue said of itself."""
+"""How we know what we know: frames as received, what is missing, what was refused, what a venue said."""
 
 from typing import Annotated, Literal
 
@@ -32,6 +32,8 @@ Reason = Literal[
     "beyond_memory",  # an id older than all that we can still compare with
     "conflict",  # an id seen before with other content
 ]
+
+What = Literal["subscribed", "refused", "heartbeat", "pong", "status", "shutdown", "error"]
 
 
 class Frame(Struct, frozen=True, gc=False):

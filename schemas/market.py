@@ -1,4 +1,4 @@
-"""What the market did: trades, quotes, bars. Fields are in column order; new ones come last, with a default."""
+"""What the market did: trades, quotes, bars. Fields are in column order; new ones last, with a default."""
 
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Annotated

@@ -1,1 +1,6 @@
 """The venues that we know. Adding one is one file, one line here and one conformance table."""
+
+from connectors.venues.binance import BINANCE
+from connectors.venues.protocol import Venue
+
+VENUES: dict[str, Venue] = {venue.name: venue for venue in (BINANCE,)}

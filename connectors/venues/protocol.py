@@ -4,16 +4,17 @@ A venue is a frozen value of functions, so that differences between venues are d
 sends, `decode` returns records: it never raises, and what it cannot accept becomes a DeadLetter.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from schemas import Control, DeadLetter, Frame, Quote, Trade
-from schemas.health import FrameKind, Reason
+from schemas.health import FrameKind, Reason, What
 
 # No venue sends a number this long; refusing it here keeps exponent bombs away from arithmetic.
 NUMBER_CHARACTERS_MAX = 40
@@ -21,6 +22,9 @@ NUMBER_CHARACTERS_MAX = 40
 FRAME_BYTES_MAX = 4 * 1024 * 1024
 
 Decoded = Trade | Quote | Control | DeadLetter
+
+# A venue's id or sequence number; stored as a 64-bit integer everywhere.
+Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class Instrument(Struct, frozen=True):
@@ -31,7 +35,8 @@ class Instrument(Struct, frozen=True):
     base: str
     quote: str
     rest: str  # in the venue's REST addresses
-    id_prefix: str  # exchange:market:symbol:
+    quote_prefix: str  # of a message_id: exchange:market:symbol:
+    trade_prefix: str  # the same with the first series: exchange:market:symbol:0:
     vendor_prefix: str  # an open JSON object with the facts that never change
 
 
@@ -142,7 +147,8 @@ def instrument(
         base=base,
         quote=quote,
         rest=rest or native,
-        id_prefix=f"{exchange}:spot:{symbol}:",
+        quote_prefix=f"{exchange}:spot:{symbol}:",
+        trade_prefix=f"{exchange}:spot:{symbol}:0:",
         vendor_prefix=msgspec.json.encode(facts).decode()[:-1],
     )
 
@@ -155,22 +161,19 @@ def known(instruments: Instruments, native: str) -> Instrument:
     return found
 
 
-def plain_number(text: str) -> bool:
-    """Whether the text is digits with at most one point: no sign, exponent, NaN or padding."""
-    return (
-        len(text) <= NUMBER_CHARACTERS_MAX
-        and text.replace(".", "", 1).isdigit()
-        and text.isascii()
-        and text[-1] != "."
-        and text[0] != "."
-    )
+# What decimal(38,18) holds, in the plain form that venues use: no sign, exponent, NaN or padding.
+plain_number = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,18})?").fullmatch
+plain_numbers = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,18})? [0-9]{1,20}(?:\.[0-9]{1,18})?").fullmatch
+_digits = re.compile(r"-?[0-9]+(?:\.[0-9]+)?").fullmatch
 
 
 def number(text: str, field: str) -> str:
-    """The text of a price or size, or Refused; negative numbers pass, for validation to name."""
-    if plain_number(text) or (text[:1] == "-" and plain_number(text[1:])):
+    """The text of a price or size, or Refused; a negative one passes, for validation to name."""
+    if plain_number(text) or plain_number(text.removeprefix("-")):
         return text
-    raise Refused("not_a_number", f"{field} is {text[:NUMBER_CHARACTERS_MAX]!r}")
+    if len(text) <= NUMBER_CHARACTERS_MAX and not _digits(text):
+        raise Refused("not_a_number", f"{field} is {text!r}")
+    raise Refused("precision", f"{field} is {text[:NUMBER_CHARACTERS_MAX]!r}, {len(text)} characters")
 
 
 def dead_letter(frame: Frame, reason: Reason, detail: str, *, index: int = 0) -> DeadLetter:
@@ -204,6 +207,22 @@ def refusal(error: Exception) -> tuple[Reason, str] | None:
     return None
 
 
+def said(
+    frame: Frame, what: What, *, symbol: str | None = None, newest_id: int | None = None, detail: str = ""
+) -> Control:
+    """What a control message means."""
+    return Control(
+        exchange=frame.exchange,
+        shard=frame.shard,
+        platform_sequence=frame.position,
+        received=frame.received,
+        what=what,
+        symbol=symbol,
+        newest_id=newest_id,
+        detail=detail,
+    )
+
+
 def guarded(
     parse: Callable[[Frame, Instruments], list[Decoded]],
 ) -> Callable[[Frame, Instruments], list[Decoded]]:
@@ -223,6 +242,11 @@ def guarded(
     return decode
 
 
+def no_message(now: int) -> bytes | None:
+    """For venues where protocol pings are enough."""
+    return None
+
+
 def epoch_time(value: int) -> int:
     """Microseconds of a venue's milliseconds or microseconds, told apart by magnitude, or Refused."""
     if 1_000_000_000_000 <= value < 10_000_000_000_000:
@@ -237,6 +261,51 @@ def pack_page(header: PageHeader, body: bytes) -> bytes:
     return msgspec.json.encode(header) + b"\n" + body
 
 
+def each(frame: Frame, items: Sequence[Any], record: Callable[[Any], Decoded]) -> list[Decoded]:
+    """One record for each item; an item that cannot be read costs only itself."""
+    records: list[Decoded] = []
+    for index, item in enumerate(items):
+        try:
+            records.append(record(item))
+        except Exception as error:
+            why = refusal(error)
+            if why is None:
+                raise
+            records.append(dead_letter(frame, *why, index=index))
+    return records
+
+
+def page_decoder(
+    rows: Callable[[bytes, Instrument], Sequence[Any]],
+    record: Callable[[Frame, Any, Instrument], Trade],
+    following: Callable[[PageHeader, Instrument, Sequence[Trade], bytes], Request | None],
+) -> Callable[[Frame, Instruments], Page]:
+    """A decoder of pages from how to split a body, read a row, and ask on after the trades of this page."""
+
+    def decode_page(frame: Frame, instruments: Instruments) -> Page:
+        try:
+            header, body = unpack_page(frame.payload)
+            listed = known(instruments, header.native)
+            found = each(frame, rows(body, listed), lambda row: record(frame, row, listed))
+            trades = sorted((one for one in found if isinstance(one, Trade)), key=sequence)
+            asked = [one for one in trades if header.first <= sequence(one) <= header.last]
+            letters = [one for one in found if isinstance(one, DeadLetter)]
+            return Page((*asked, *letters), following(header, listed, trades, body))
+        except Exception as error:
+            why = refusal(error)
+            if why is None:
+                raise
+            return Page((dead_letter(frame, *why),), None)
+
+    return decode_page
+
+
+def sequence(trade: Trade) -> int:
+    """The venue's number of a trade that must have one."""
+    assert trade.source_sequence is not None
+    return trade.source_sequence
+
+
 _page_header = msgspec.json.Decoder(PageHeader)
 
 
@@ -246,6 +315,3 @@ def unpack_page(payload: bytes) -> tuple[PageHeader, bytes]:
     if not line_end:
         raise Refused("malformed", "a repair frame without its header")
     return _page_header.decode(head), body
-
-
-Side = Literal["BUY", "SELL", "UNKNOWN"]
