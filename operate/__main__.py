@@ -1,0 +1,5 @@
+"""`python -m operate` is `tape`."""
+
+from operate.cli import main
+
+main()

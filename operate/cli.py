@@ -1,0 +1,184 @@
+"""The command line: which verbs exist, and what each way of ending means.
+
+A verb is one file operate/<verb>.py with a click command named `command`, and one line in COMMANDS. This file
+imports nothing but click, so that help is instant: whatever a verb needs, the verb imports.
+
+Data goes to stdout, talk to stderr. A verb ends with 0, or with 1 when a check said no (`context.exit(1)`).
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from connectors.errors import TapeError, unknown
+from operate import VERSION
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from connectors.settings import Settings
+
+# In the order of `tape --help`: what a newcomer types first comes first.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("operate.init:command", "Write a commented tape.toml."),
+    "config": ("operate.config:command", "Show the configuration, where it came from, or its schema."),
+    "completion": ("operate.completion:command", "Print the completion script of a shell."),
+}
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+EXIT_COULD_NOT = 2
+EXIT_INTERRUPTED = 130
+EXIT_PIPE_CLOSED = 141  # what a shell reports for a program that SIGPIPE ended
+
+
+@dataclass
+class Session:
+    """What the global options said; click hands it to every verb (`@click.pass_obj`)."""
+
+    debug: bool = False
+    log_level: str | None = None
+    config: Path | None = None
+
+    def settings(self) -> "Settings":
+        """The configuration, with the command line's options on top."""
+        from connectors.settings import load
+
+        return load(self.config).settings
+
+    def start_log(self, settings: "Settings") -> None:
+        """Send the log to stderr from here on."""
+        from operate.log import start
+
+        start("debug" if self.debug else self.log_level or settings.log.level)
+
+
+class LazyGroup(click.Group):
+    """A group that imports a verb only when it runs."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            if context.resilient_parsing or name.startswith("-"):
+                return None
+            raise unknown("command", name, COMMANDS)
+        module, attribute = COMMANDS[name][0].split(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def shell_complete(self, context: click.Context, incomplete: str) -> "list[CompletionItem]":
+        from click.shell_completion import CompletionItem
+
+        verbs = [
+            CompletionItem(name, help=line)
+            for name, (_, line) in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return verbs + click.Command.shell_complete(self, context, incomplete)
+
+
+@click.group("tape", cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show tracebacks, log everything.")
+@click.option("--log-level", type=click.Choice(LOG_LEVELS, case_sensitive=False), help="How much to log.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    envvar="TAPE_CONFIG",
+    metavar="FILE",
+    help="Configuration to read instead of ./tape.toml.",
+)
+@click.version_option(VERSION, message="%(prog)s %(version)s")
+@click.pass_obj
+def tape(session: Session, debug: bool, log_level: str | None, config: Path | None) -> None:
+    """Keep the tape: every trade that a venue numbered, stored exactly once or named as missing."""
+    session.debug, session.log_level, session.config = debug, log_level, config
+
+
+def main() -> NoReturn:
+    """Run the command line and end the process."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character must not end the program.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if "_TAPE_COMPLETE" in os.environ:
+        tape.main(prog_name="tape", obj=Session())
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The exit code of one command line."""
+    session = Session(debug="--debug" in arguments)
+    try:
+        return invoke(arguments, session)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read us has enough (`tape … | head`); the interpreter's last flush must not complain either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE_CLOSED
+    except Exception as error:
+        if session.debug:
+            import traceback
+
+            traceback.print_exc()
+        else:
+            complain(*explain(error))
+        return EXIT_COULD_NOT
+
+
+def invoke(arguments: Sequence[str], session: Session) -> int:
+    """Parse and run; what goes wrong comes out as an exception."""
+    try:
+        with tape.make_context("tape", list(arguments), obj=session) as context:
+            context.color = None if "NO_COLOR" not in os.environ else False
+            tape.invoke(context)
+    except click.exceptions.Exit as ending:
+        code = ending.exit_code
+    except click.exceptions.Abort:
+        return EXIT_INTERRUPTED
+    except click.exceptions.NoArgsIsHelpError as ending:
+        click.echo(ending.format_message(), err=True)
+        return EXIT_COULD_NOT
+    else:
+        code = 0
+    sys.stdout.flush()
+    return code
+
+
+def explain(error: Exception) -> tuple[str, str]:
+    """What to tell a person about an error, and what he can do; a bug is called a bug."""
+    if isinstance(error, TapeError):
+        return str(error), error.hint
+    if isinstance(error, click.ClickException):
+        context = getattr(error, "ctx", None)
+        return error.format_message(), f"see {context.command_path} --help" if context else ""
+    if isinstance(error, OSError) and error.strerror:
+        where = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror}{where}", ""
+    return (
+        f"a bug in tape: {type(error).__name__}: {error}",
+        "run the same with `tape --debug …` to see the traceback, and report it",
+    )
+
+
+def complain(message: str, hint: str) -> None:
+    """Say on stderr what went wrong."""
+    from operate.table import visible
+
+    color = False if "NO_COLOR" in os.environ else None
+    text = "\n".join(visible(line) for line in message.split("\n"))
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {text}", err=True, color=color)
+    if hint:
+        click.echo(f"{click.style('hint:', fg='cyan')} {visible(hint)}", err=True, color=color)

@@ -1,0 +1,54 @@
+"""How rows are shown: a table for people, JSON for programs. What venues wrote is shown, never obeyed."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+
+import click
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+def print_rows(rows: Sequence[Mapping[str, object]], *, as_json: bool, columns: Sequence[str] = ()) -> None:
+    """Print rows as a table, or as a JSON list of objects; `columns` names them when there are no rows."""
+    if as_json:
+        click.echo(json.dumps(list(rows), indent=2, default=str))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = list(columns or (rows[0] if rows else ()))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in shown:
+        numeric = bool(rows) and all(isinstance(row.get(name), int | float) for row in rows)
+        table.add_column(name.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell(row.get(name))) for name in shown))
+    # A pipe has no width: let no line break there.
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    Console(width=width, highlight=False, soft_wrap=False).print(table)
+
+
+# Wider than any row of ours, so that `grep` and `awk` see one row a line.
+PIPE_WIDTH = 1_000
+
+
+def cell(value: object) -> str:
+    """One value as a person reads it."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list | tuple):
+        return ", ".join(cell(each) for each in value)
+    return visible(str(value))
+
+
+def visible(text: str) -> str:
+    """The text with control characters written out, so that no venue can move our cursor or forge a line."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
