@@ -9,31 +9,11 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Raw, Struct, field
 
-from connectors.venues.protocol import (
-    Budget,
-    Continuity,
-    Decoded,
-    Id,
-    Instrument,
-    Instruments,
-    Limits,
-    PageHeader,
-    Refused,
-    Request,
-    Venue,
-    epoch_time,
-    guarded,
-    instrument,
-    known,
-    no_message,
-    number,
-    page_decoder,
-    plain_numbers,
-    said,
-    sequence,
-)
+from connectors.venues import decoding, protocol
+from connectors.venues.decoding import Refused, epoch_time, known, said, spot_quote, spot_trade
+from connectors.venues.protocol import Decoded, Id, Instrument, Instruments, PageHeader, Request
 from schemas import Control, Frame, Quote, Trade
-from schemas.fields import Origin
+from schemas.fields import Side
 from schemas.health import FrameKind
 
 # A symbol takes two streams; one message for 200 keeps far below the venue's 5 messages a second.
@@ -121,79 +101,26 @@ def parse_any(frame: Frame, instruments: Instruments) -> list[Decoded]:
 
 def trade(frame: Frame, wire: WireTrade, instruments: Instruments) -> Trade:
     listed = instruments.get(wire.symbol) or known(instruments, wire.symbol)
-    maker = "true" if wire.buyer_is_maker else "false"
-    return record(
-        frame,
-        listed,
-        wire,
+    side, maker = taker(wire.buyer_is_maker)
+    vendor_data = (
         f'{listed.vendor_prefix},"event_type":"trade","event_time":"{wire.event_time}",'
-        f'"trade_time":"{wire.time}","is_buyer_maker":"{maker}"}}',
-        "live",
+        f'"trade_time":"{wire.time}","is_buyer_maker":"{maker}"}}'
     )
+    time = epoch_time(wire.time)
+    return spot_trade(frame, listed, wire.id, time, wire.price, wire.quantity, side, vendor_data)
 
 
-def record(
-    frame: Frame, listed: Instrument, wire: WireTrade | HistoricalTrade, vendor_data: str, origin: Origin
-) -> Trade:
-    price, quantity, time = wire.price, wire.quantity, wire.time
-    if not plain_numbers(f"{price} {quantity}"):
-        number(price, "price")
-        number(quantity, "quantity")
-    trade_id = str(wire.id)
-    # By position: naming 24 fields would double the cost of the hottest line of the platform.
-    return Trade(
-        listed.trade_prefix + trade_id,
-        trade_id,
-        listed.symbol,
-        "binance",
-        "crypto",
-        epoch_time(time),
-        price,
-        quantity,
-        listed.quote,
-        "SELL" if wire.buyer_is_maker else "BUY",  # the taker stands against the maker
-        (),
-        wire.id,
-        frame.received,
-        frame.position,
-        vendor_data,
-        "spot",
-        listed.base,
-        listed.quote,
-        listed.native,
-        wire.id,
-        wire.id,
-        0,
-        origin,
-        frame.shard,
-    )
+def taker(buyer_is_maker: bool) -> tuple[Side, str]:
+    """The side of the one who did not wait, and the venue's own word for it."""
+    return ("SELL", "true") if buyer_is_maker else ("BUY", "false")
 
 
 def quote(frame: Frame, wire: WireQuote, instruments: Instruments) -> Quote:
     listed = known(instruments, wire.symbol)
-    return Quote(
-        f"{listed.quote_prefix}{wire.update}",
-        str(wire.update),
-        listed.symbol,
-        "binance",
-        "crypto",
-        frame.received,  # the venue gives this message no time
-        number(wire.bid_price, "bid_price"),
-        number(wire.bid_quantity, "bid_quantity"),
-        number(wire.ask_price, "ask_price"),
-        number(wire.ask_quantity, "ask_quantity"),
-        listed.quote,
-        wire.update,
-        frame.received,
-        frame.position,
-        f'{listed.vendor_prefix},"event_type":"bookTicker"}}',
-        "spot",
-        listed.base,
-        listed.quote,
-        listed.native,
-        "live",
-        frame.shard,
-    )
+    bid, ask = (wire.bid_price, wire.bid_quantity), (wire.ask_price, wire.ask_quantity)
+    vendor_data = f'{listed.vendor_prefix},"event_type":"bookTicker"}}'
+    # The venue gives this message no time of its own.
+    return spot_quote(frame, listed, wire.update, frame.received, bid, ask, vendor_data)
 
 
 def control(frame: Frame, message: Envelope) -> Control:
@@ -213,10 +140,6 @@ def classify(payload: bytes) -> FrameKind:
     return "data" if is_market else "control"
 
 
-def connect_path(instruments: Sequence[Instrument]) -> str:
-    return "/stream?timeUnit=MICROSECOND"
-
-
 def subscribe(instruments: Sequence[Instrument]) -> list[bytes]:
     streams = [
         f"{listed.native.lower()}@{stream}" for listed in instruments for stream in ("trade", "bookTicker")
@@ -231,18 +154,14 @@ def subscribe(instruments: Sequence[Instrument]) -> list[bytes]:
 
 def decode_metadata(body: bytes) -> dict[str, Instrument]:
     return {
-        listed.symbol: instrument("binance", listed.symbol, listed.base, listed.quote)
+        listed.symbol: protocol.instrument("binance", listed.symbol, listed.base, listed.quote)
         for listed in _exchange_info(body).symbols
     }
 
 
 def repair(listed: Instrument, first: int, last: int, since: int) -> Request:
-    return history(listed.rest, first, last)
-
-
-def history(symbol: str, first: int, last: int) -> Request:
     limit = min(PAGE_TRADES_MAX, last - first + 1)
-    query = (("symbol", symbol), ("fromId", str(first)), ("limit", str(limit)))
+    query = (("symbol", listed.rest), ("fromId", str(first)), ("limit", str(limit)))
     return Request("/api/v3/historicalTrades", query, weight=25)
 
 
@@ -250,54 +169,51 @@ def recent(listed: Instrument) -> Request:
     return Request("/api/v3/trades", (("symbol", listed.rest), ("limit", "1")), weight=25)
 
 
-def page_rows(body: bytes, listed: Instrument) -> list[Raw]:
-    return _rows(body)
-
-
 def page_record(frame: Frame, raw: Raw, listed: Instrument) -> Trade:
     row = _row(raw)
-    maker = "true" if row.buyer_is_maker else "false"
+    side, maker = taker(row.buyer_is_maker)
     vendor_data = f'{listed.vendor_prefix},"trade_time":"{row.time}","is_buyer_maker":"{maker}"}}'
-    return record(frame, listed, row, vendor_data, "repair")
+    time = epoch_time(row.time)
+    return spot_trade(frame, listed, row.id, time, row.price, row.quantity, side, vendor_data, "repair")
 
 
 def following(header: PageHeader, listed: Instrument, trades: Sequence[Trade], body: bytes) -> Request | None:
-    newest = sequence(trades[-1]) if trades else header.last
-    return history(listed.rest, newest + 1, header.last) if newest < header.last else None
+    newest = decoding.sequence(trades[-1]) if trades else header.last
+    return repair(listed, newest + 1, header.last, header.since) if newest < header.last else None
 
 
 def throttled(status: int, body: bytes) -> bool:
     return status in (418, 429) or b'"code":-1003' in body[:40]
 
 
-BINANCE = Venue(
+BINANCE = protocol.Venue(
     name="binance",
-    continuity=Continuity.CONTIGUOUS,
+    continuity=protocol.Continuity.CONTIGUOUS,
     websocket_urls=(
         "wss://stream.binance.com:9443",
         "wss://stream.binance.com:443",
         "wss://data-stream.binance.vision",
     ),
     rest_urls=("https://api.binance.com", "https://api-gcp.binance.com", "https://api1.binance.com"),
-    limits=Limits(
-        connects=Budget(count=300, seconds=300),
-        messages=Budget(count=5, seconds=1),
-        rest=Budget(count=6_000, seconds=60),
+    limits=protocol.Limits(
+        connects=protocol.Budget(count=300, seconds=300),
+        messages=protocol.Budget(count=5, seconds=1),
+        rest=protocol.Budget(count=6_000, seconds=60),
         subscriptions_max=1_024,
         lifetime_seconds=24 * 3_600,
         silence_seconds=60,  # the server pings every 20 s
     ),
     symbols=("BTC-USDT", "ETH-USDT", "BNB-USDT"),
-    connect_path=connect_path,
+    connect_path="/stream?timeUnit=MICROSECOND",
     subscribe=subscribe,
     classify=classify,
-    decode=guarded(parse),
-    keep_alive=no_message,
+    decode=decoding.guarded(parse),
+    keep_alive=decoding.no_message,
     alive=Request("/api/v3/ping"),
     metadata=Request("/api/v3/exchangeInfo", (("symbolStatus", "TRADING"),), weight=20),
     decode_metadata=decode_metadata,
     repair=repair,
     recent=recent,
-    decode_page=page_decoder(page_rows, page_record, following),
+    decode_page=decoding.page_decoder(_rows, page_record, following),
     throttled=throttled,
 )
