@@ -1,9 +1,9 @@
 """What the data is: one flat, frozen Struct per record. Imports nothing of ours."""
 
-from schemas.health import Control, DeadLetter, Frame, Gap
+from schemas.health import Control, DeadLetter, Frame, Gap, Outcome, Tick
 from schemas.market import Bar, Quote, Trade, notional
 
-Record = Trade | Quote | Bar | Gap | DeadLetter | Control
+Record = Trade | Quote | Bar | Gap | DeadLetter | Control | Tick | Outcome
 
 __all__ = [
     "Bar",
@@ -11,8 +11,10 @@ __all__ = [
     "DeadLetter",
     "Frame",
     "Gap",
+    "Outcome",
     "Quote",
     "Record",
+    "Tick",
     "Trade",
     "notional",
 ]

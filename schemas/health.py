@@ -102,3 +102,26 @@ class Control(Struct, frozen=True, gc=False):
         int | None, Meta(description="newest trade id of the symbol, where a heartbeat says it")
     ] = None
     detail: str = ""
+
+
+class Tick(Struct, frozen=True, gc=False):
+    """A second has passed; how a shard's time moves on while its markets are quiet."""
+
+    shard: str
+    platform_sequence: int
+    time: Time
+
+
+class Outcome(Struct, frozen=True, gc=False):
+    """How the repairer's work on a hole ended; ids that pages brought have already closed their part."""
+
+    shard: str
+    platform_sequence: int
+    received: Time
+    exchange: str
+    symbol: str
+    series: int
+    first: int
+    last: int
+    reason: Annotated[str, Meta(description="what became of the ids that no page brought")]
+    requests: int
