@@ -1,4 +1,4 @@
-"""Expected errors: what a person can do something about. Every module derives its own from TapeError; bugs never do."""
+"""Expected errors: what a person can do something about. Modules derive theirs from TapeError; bugs stay bugs."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,7 @@ class TapeError(Exception):
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that was most likely meant, if any comes close."""
-    from difflib import get_close_matches  # only a mistake pays for it
+    from difflib import get_close_matches  # noqa: PLC0415  # only a mistake pays for it
 
     folded = {each.casefold(): each for each in known}
     found = get_close_matches(word.casefold(), folded, n=1)

@@ -47,8 +47,8 @@ class Session:
     config: Path | None = None
 
     def settings(self) -> "Settings":
-        """The configuration, with the command line's options on top."""
-        from connectors.settings import load
+        """The configuration; a mistake in it is told before anything starts."""
+        from connectors.configuration import load
 
         return load(self.config).settings
 

@@ -1,0 +1,287 @@
+"""What can be set: every key, its default and the reason for it. Everybody else gets plain arguments.
+
+`connectors.configuration` reads tape.toml and the environment into it and words the problems.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from connectors.errors import TapeError, nearest, unknown
+
+# What is captured when nobody says otherwise.
+VENUES: Mapping[str, tuple[str, ...]] = {
+    "binance": ("BTC-USDT", "ETH-USDT", "BNB-USDT"),
+    "kraken": ("BTC-USD", "ETH-USD"),
+    "coinbase": ("BTC-USD", "ETH-USD"),
+}
+
+SYMBOL = re.compile(r"[A-Z0-9]{1,20}-[A-Z0-9]{2,20}")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+# Text is never taken for a number nor a number for a switch: what is written is what is meant.
+Whole = Annotated[int, Strict()]
+Number = Annotated[float, Strict()]
+Switch = Annotated[bool, Strict()]
+
+
+def known_venue(name: str) -> str:
+    """The name of a venue of ours, or ValueError with the nearest one."""
+    if name in VENUES:
+        return name
+    meant = nearest(name, VENUES)
+    known = f'did you mean "{meant}"?' if meant else f"known: {', '.join(VENUES)}"
+    raise ValueError(f"unknown venue ({known})")
+
+
+def canonical(symbol: str) -> str:
+    """A symbol in our spelling, or ValueError with the nearest one."""
+    if SYMBOL.fullmatch(symbol):
+        return symbol
+    raise ValueError(f'expected symbols as BASE-QUOTE, got "{symbol}" (try "{suggest_symbol(symbol)}")')
+
+
+def suggest_symbol(text: str, known: Iterable[str] = ()) -> str:
+    """The symbol that was most likely meant."""
+    known = list(known) or sorted({symbol for symbols in VENUES.values() for symbol in symbols})
+    plain = re.sub(r"[/_: ]", "-", text.strip().upper())
+    if SYMBOL.fullmatch(plain):
+        return plain
+    joined = [symbol for symbol in known if symbol.replace("-", "") == plain]
+    begun = [symbol for symbol in known if plain and symbol.startswith(f"{plain}-")]
+    return (joined + begun + [nearest(plain, known) or known[0]])[0]
+
+
+def address(schemes: tuple[str, str]) -> AfterValidator:
+    """A URL of the two schemes, the plain one only on this machine, and never with a password in it."""
+    plain, secure = schemes
+
+    def check(url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in schemes or not parts.hostname:
+            raise ValueError(f'expected a URL, got "{url}" (try "{secure}://HOST")')
+        if parts.username or parts.password:
+            raise ValueError("a URL must not carry a user or password: URLs are shown in logs")
+        if parts.scheme == plain and parts.hostname not in LOOPBACK:
+            raise ValueError(
+                f'"{plain}://" only to this machine (try "{secure}://{parts.netloc}{parts.path}")'
+            )
+        return url
+
+    return AfterValidator(check)
+
+
+class Section(BaseModel):
+    """A table of tape.toml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class VenueSettings(Section):
+    """`[venues.<name>]`: what is captured from one venue."""
+
+    enabled: Switch = Field(default=True, description="capture this venue")
+    symbols: tuple[Annotated[str, AfterValidator(canonical)], ...] = Field(
+        default=(), min_length=1, description="BASE-QUOTE; without it the venue's most traded ones"
+    )
+    shards: Whole = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="journals and connections to spread symbols over; one carries a venue's load",
+    )
+    connections: Whole = Field(
+        default=1, ge=1, le=2, description="connections of a shard; the second makes a disconnect invisible"
+    )
+    websocket_urls: tuple[Annotated[str, address(("ws", "wss"))], ...] = Field(
+        default=(), description="instead of the venue's own, in order of preference"
+    )
+    rest_urls: tuple[Annotated[str, address(("http", "https"))], ...] = Field(
+        default=(), description="instead of the venue's own, in order of preference"
+    )
+
+    @field_validator("symbols")
+    @classmethod
+    def once(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
+        """Each symbol once, or two captures would fight over one key."""
+        twice = sorted({symbol for symbol in symbols if symbols.count(symbol) > 1})
+        if twice:
+            raise ValueError(f"named twice: {', '.join(twice)}")
+        return symbols
+
+
+class CaptureSettings(Section):
+    """`[capture]`: how connections are kept, and what intake may cost."""
+
+    model_config = ConfigDict(validate_default=True)
+
+    backoff_seconds_first: Number = Field(
+        default=1.0, gt=0, description="first wait before reconnecting; doubles with every failure"
+    )
+    backoff_seconds_max: Number = Field(
+        default=60.0, gt=0, description="longest wait; a venue that comes back is seen within a minute"
+    )
+    breaker_failures: Whole = Field(
+        default=3,
+        ge=1,
+        description="failures in a row that stop calls to an endpoint; fewer would trip on one bad packet",
+    )
+    breaker_seconds: Number = Field(
+        default=30.0, gt=0, description="how long a stopped endpoint rests before one call is tried"
+    )
+    breaker_successes: Whole = Field(
+        default=2, ge=1, description="successes in a row that open an endpoint again; one may be luck"
+    )
+    idle_seconds: Number = Field(
+        default=30.0,
+        ge=0,
+        description="without data for this long we ask whether the market is quiet; 0 = never ask",
+    )
+    rotation_seconds: Number = Field(
+        default=600.0,
+        ge=0,
+        description="open the next connection this long before the venue cuts the old one",
+    )
+    queue_bytes_max: Whole = Field(
+        default=64 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="frames waiting for the journal; half a minute of a burst",
+    )
+    memory_megabytes_max: Whole = Field(
+        default=1024,
+        ge=128,
+        description="resident memory above which intake slows down before the system kills us",
+    )
+    sync_milliseconds: Whole = Field(
+        default=200,
+        ge=1,
+        description="how often the journal is forced to disk; what a power cut may cost and repair refills",
+    )
+    segment_bytes_max: Whole = Field(
+        default=64 * 1024 * 1024,
+        ge=64 * 1024,
+        description="size of a journal file; one is removed as a whole",
+    )
+
+    @field_validator("backoff_seconds_max")
+    @classmethod
+    def ordered(cls, longest: float, others: ValidationInfo) -> float:
+        """A longest wait below the first one means nothing."""
+        first = others.data.get("backoff_seconds_first", 0)
+        if longest < first:
+            raise ValueError(f"is below backoff_seconds_first, got {longest:g} (try {first:g})")
+        return longest
+
+
+class SimulatorSettings(Section):
+    """`[simulator]`: the market that we run ourselves when no venue answers."""
+
+    seed: Whole = Field(default=1, ge=0, description="same seed, same bytes")
+    rate: Number = Field(
+        default=50.0, gt=0, description="trades a second and venue; lively, and light on a laptop"
+    )
+    faults: str = Field(default="", description="as in `tape simulate --faults`; none without it")
+
+
+class LogSettings(Section):
+    """`[log]`: what is said on stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="info says what changed, not what goes on"
+    )
+
+
+class Settings(BaseSettings):
+    """tape.toml as a whole."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix="TAPE_", env_nested_delimiter="__", validate_default=True
+    )
+
+    mode: Literal["auto", "live", "simulated"] = Field(
+        default="auto", description="auto: live venues where one answers, else the simulator"
+    )
+    data_dir: Path = Field(
+        default=Path("data"), description="where everything is kept, live and simulated apart"
+    )
+    venues: dict[Annotated[str, AfterValidator(known_venue)], VenueSettings] = Field(
+        default={}, description="what is captured; a venue that is not named keeps its defaults"
+    )
+    capture: CaptureSettings = CaptureSettings()
+    simulator: SimulatorSettings = SimulatorSettings()
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource,
+        **__: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `connectors.configuration` has read: it knows the place of each value."""
+        return (init_settings,)
+
+    @field_validator("venues", mode="before")
+    @classmethod
+    def complete(cls, venues: Any) -> Any:
+        """Every venue of ours, each with its symbols."""
+        if not isinstance(venues, Mapping):
+            return venues
+        return {
+            name: {"symbols": VENUES[name], **table}
+            if isinstance(table, Mapping) and name in VENUES
+            else table
+            for name, table in ({name: {} for name in VENUES} | dict(venues)).items()
+        }
+
+    def enabled(self) -> dict[str, VenueSettings]:
+        """The venues that are captured."""
+        return {name: venue for name, venue in self.venues.items() if venue.enabled}
+
+    def with_symbols(self, text: str) -> "Settings":
+        """The same with the symbols of `--symbols`; a venue that none of them names is off."""
+        configured = {name: venue.symbols for name, venue in self.enabled().items()}
+        chosen = parse_symbols(text, configured)
+        venues = {
+            name: venue.model_copy(
+                update={"enabled": name in chosen, "symbols": chosen.get(name, venue.symbols)}
+            )
+            for name, venue in self.venues.items()
+        }
+        return self.model_copy(update={"venues": venues})
+
+
+def parse_symbols(text: str, configured: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """What `--symbols BTC-USDT,kraken:ETH-USD` asks of each venue.
+
+    A bare symbol goes to the venues that already trade in its quote currency, to all of them where none does.
+    """
+    chosen: dict[str, dict[str, None]] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        venue, colon, symbol = part.rpartition(":")
+        if colon and venue not in VENUES:
+            raise unknown("venue", venue, VENUES)
+        if not SYMBOL.fullmatch(symbol):
+            meant = suggest_symbol(symbol, VENUES.get(venue, ()))
+            raise TapeError(f"unknown symbol {symbol!r}", hint=f"did you mean {venue}{colon}{meant}?")
+        for name in [venue] if colon else trading_in(symbol.partition("-")[2], configured):
+            chosen.setdefault(name, {})[symbol] = None
+    if not chosen:
+        raise TapeError("--symbols names no symbol", hint="try --symbols BTC-USDT,kraken:BTC-USD")
+    return {name: tuple(symbols) for name, symbols in chosen.items()}
+
+
+def trading_in(quote: str, configured: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """The venues with a symbol in that quote currency, else all."""
+    found = [
+        name
+        for name, symbols in configured.items()
+        if any(symbol.endswith(f"-{quote}") for symbol in symbols)
+    ]
+    return found or list(configured)
