@@ -47,7 +47,7 @@ class Loaded:
         """Every key with its value and origin, secrets as ***."""
         for key, value in leaves(self.settings.model_dump(mode="json")):
             shown = "***" if is_secret(annotation_at(type(self.settings), key)) and value else value
-            yield ".".join(key), shown, origin(self.origins, key) or "default"
+            yield ".".join(key), shown, self.origins.get(key, "default")
 
 
 def load(
@@ -76,7 +76,8 @@ def load(
             "\n".join(reading.problems),
             hint="`tape config schema` describes every key, `tape init` writes an example",
         )
-    return Loaded(settings, reading.origins)
+    given = {key: reading.place(key, path) for key, _ in leaves(reading.values)}
+    return Loaded(settings, given)
 
 
 class Reading:

@@ -1,4 +1,4 @@
-"""Expected errors: what a person can do something about. Modules derive theirs from TapeError; bugs stay bugs."""
+"""Expected errors: what a person can do something about. Modules derive theirs; bugs stay bugs."""
 
 from collections.abc import Iterable
 

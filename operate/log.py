@@ -1,9 +1,10 @@
-"""What is said while running: one line each on stderr, readable on a terminal, JSON for machines, never a secret.
+"""What is said while running: a line each on stderr, for people on a terminal, else JSON; never a secret.
 
-Say `get_logger().info("what happened", venue=…, connection=…)`: the first word is the event, so nothing else may
-be called `event`.
+Say `get_logger().info("what happened", venue=…, connection=…)`: the first word is the event, so nothing else
+may be called `event`.
 """
 
+import os
 import re
 import sys
 from collections.abc import MutableMapping
@@ -53,9 +54,7 @@ def start(level: str, stream: TextIO | None = None) -> None:
 
 def colored() -> bool:
     """Whether a terminal may be given colours (https://no-color.org)."""
-    from os import environ
-
-    return not environ.get("NO_COLOR")
+    return not os.environ.get("NO_COLOR")
 
 
 def mask_secrets(_: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -27,7 +27,11 @@ def print_rows(rows: Sequence[Mapping[str, object]], *, as_json: bool, columns: 
         table.add_row(*(Text(cell(row.get(name))) for name in shown))
     # A pipe has no width: let no line break there.
     width = None if sys.stdout.isatty() else PIPE_WIDTH
-    Console(width=width, highlight=False, soft_wrap=False).print(table)
+    console = Console(width=width, highlight=False)
+    with console.capture() as text:
+        console.print(table)
+    # Not printed by rich, which ends the program with 1 when the reader has gone.
+    click.echo("\n".join(line.rstrip() for line in text.get().splitlines()))
 
 
 # Wider than any row of ours, so that `grep` and `awk` see one row a line.
