@@ -142,7 +142,7 @@ def invoke(arguments: Sequence[str], session: Session) -> int:
     """Parse and run; what goes wrong comes out as an exception."""
     try:
         with tape.make_context("tape", list(arguments), obj=session) as context:
-            context.color = None if "NO_COLOR" not in os.environ else False
+            context.color = color()
             tape.invoke(context)
     except click.exceptions.Exit as ending:
         code = ending.exit_code
@@ -177,8 +177,12 @@ def complain(message: str, hint: str) -> None:
     """Say on stderr what went wrong."""
     from operate.table import visible
 
-    color = False if "NO_COLOR" in os.environ else None
     text = "\n".join(visible(line) for line in message.split("\n"))
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {text}", err=True, color=color)
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {text}", err=True, color=color())
     if hint:
-        click.echo(f"{click.style('hint:', fg='cyan')} {visible(hint)}", err=True, color=color)
+        click.echo(f"{click.style('hint:', fg='cyan')} {visible(hint)}", err=True, color=color())
+
+
+def color() -> bool | None:
+    """Never colour where https://no-color.org forbids it; else only on a terminal."""
+    return False if os.environ.get("NO_COLOR") else None

@@ -1,0 +1,69 @@
+"""What all tests share: the seed, the number of hostile inputs, and an honest last word about what was skipped."""
+
+import os
+import random
+from collections.abc import Iterator
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, default=None, help="repeat a run: the seed of everything random")
+    parser.addoption("--fuzz-inputs", type=int, default=100_000, help="hostile frames for each decoder")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Workers of pytest-xdist get the seed of the process that started them.
+    given = getattr(config, "workerinput", {}).get("seed", config.getoption("--seed"))
+    config.stash[SEED] = random.SystemRandom().randrange(2**32) if given is None else given
+
+
+SEED = pytest.StashKey[int]()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: pytest.Item) -> None:
+    node.workerinput["seed"] = node.config.stash[SEED]  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """The seed of this run; printed at the end, repeated with --seed."""
+    return request.config.stash[SEED]
+
+
+@pytest.fixture
+def fuzz_inputs(request: pytest.FixtureRequest) -> int:
+    """How many hostile frames each decoder gets."""
+    count: int = request.config.getoption("--fuzz-inputs")
+    return count
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No setting of the person who runs the tests reaches them; nothing that they start goes to a live venue."""
+    for variable in [name for name in os.environ if name.startswith("TAPE_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("TAPE_MODE", "simulated")
+    yield
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where everything needed must be there, a skipped test is a failed one."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and os.environ.get("CI") == "true" and reporter.stats.get("skipped") and not session.exitstatus:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """The last lines: the seed, and what was not proved and why."""
+    terminalreporter.write_line(f"seed {config.stash[SEED]} (repeat with --seed {config.stash[SEED]})")
+    skipped = terminalreporter.stats.get("skipped", [])
+    for report in skipped:
+        why = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        terminalreporter.write_line(f"NOT PROVED: {report.nodeid}: {why}")
+    if not skipped:
+        terminalreporter.write_line("nothing was skipped")
+    elif os.environ.get("CI") == "true":
+        terminalreporter.write_line("CI=true: a skipped test is a failure")
