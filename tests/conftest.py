@@ -1,4 +1,4 @@
-"""What all tests share: the seed, the number of hostile inputs, and an honest last word about what was skipped."""
+"""What all tests share: the seed, the number of hostile inputs, and a last word about what was skipped."""
 
 import os
 import random
@@ -41,7 +41,7 @@ def fuzz_inputs(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No setting of the person who runs the tests reaches them; nothing that they start goes to a live venue."""
+    """No setting of whoever runs the tests reaches them; nothing that they start goes to a live venue."""
     for variable in [name for name in os.environ if name.startswith("TAPE_")]:
         monkeypatch.delenv(variable)
     monkeypatch.setenv("TAPE_MODE", "simulated")
@@ -52,7 +52,8 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Where everything needed must be there, a skipped test is a failed one."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter and os.environ.get("CI") == "true" and reporter.stats.get("skipped") and not session.exitstatus:
+    skipped = reporter is not None and reporter.stats.get("skipped")
+    if skipped and os.environ.get("CI") == "true" and not session.exitstatus:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

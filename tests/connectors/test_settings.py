@@ -1,0 +1,106 @@
+"""Defaults, and what `--symbols` asks of each venue."""
+
+import pytest
+from pydantic import ValidationError
+
+from connectors.errors import TapeError
+from connectors.settings import Settings, VenueSettings, parse_symbols, suggest_symbol
+
+CONFIGURED = {
+    "binance": ("BTC-USDT", "ETH-USDT"),
+    "kraken": ("BTC-USD",),
+    "coinbase": ("BTC-USD",),
+}
+
+
+def test_without_configuration_the_most_traded_symbols_are_captured() -> None:
+    settings = Settings()
+    assert {name: venue.symbols for name, venue in settings.enabled().items()} == {
+        "binance": ("BTC-USDT", "ETH-USDT", "BNB-USDT"),
+        "kraken": ("BTC-USD", "ETH-USD"),
+        "coinbase": ("BTC-USD", "ETH-USD"),
+    }
+    assert (settings.mode, str(settings.data_dir)) == ("auto", "data")
+
+
+def test_the_resilience_defaults_are_the_documented_ones() -> None:
+    capture = Settings().capture
+    assert (capture.backoff_seconds_first, capture.backoff_seconds_max) == (1, 60)
+    assert (capture.breaker_failures, capture.breaker_seconds, capture.breaker_successes) == (3, 30, 2)
+    assert capture.idle_seconds == 30
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = Settings()
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.mode = "live"  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.capture.idle_seconds = 1.0  # type: ignore[misc]
+
+
+def test_every_key_says_what_it_is_for() -> None:
+    schema = Settings.model_json_schema()
+    for table in [schema, *schema["$defs"].values()]:
+        for key, told in table["properties"].items():
+            assert "description" in told or "$ref" in told, key
+
+
+def test_a_named_venue_keeps_its_other_defaults() -> None:
+    settings = Settings.model_validate({"venues": {"kraken": {"shards": 2}}})
+    assert settings.venues["kraken"] == VenueSettings(symbols=("BTC-USD", "ETH-USD"), shards=2)
+    assert set(settings.venues) == {"binance", "kraken", "coinbase"}
+
+
+@pytest.mark.parametrize(
+    ("text", "chosen"),
+    [
+        ("BTC-USDT,ETH-USDT", {"binance": ("BTC-USDT", "ETH-USDT")}),
+        ("SOL-USD", {"kraken": ("SOL-USD",), "coinbase": ("SOL-USD",)}),
+        (
+            "BTC-EUR",
+            {"binance": ("BTC-EUR",), "kraken": ("BTC-EUR",), "coinbase": ("BTC-EUR",)},
+        ),
+        ("binance:BTC-USDT", {"binance": ("BTC-USDT",)}),
+        (
+            " kraken:BTC-USD , BTC-USDT, BTC-USDT,",
+            {"kraken": ("BTC-USD",), "binance": ("BTC-USDT",)},
+        ),
+    ],
+)
+def test_symbols_go_to_their_venues(text: str, chosen: dict[str, tuple[str, ...]]) -> None:
+    assert parse_symbols(text, CONFIGURED) == chosen
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("binanse:BTC-USDT", "unknown venue 'binanse'", "did you mean binance?"),
+        ("BTCUSDT", "unknown symbol 'BTCUSDT'", "did you mean BTC-USDT?"),
+        ("kraken:btc/usd", "unknown symbol 'btc/usd'", "did you mean kraken:BTC-USD?"),
+        ("kraken:ETH", "unknown symbol 'ETH'", "did you mean kraken:ETH-USD?"),
+        (" , ", "--symbols names no symbol", "try --symbols BTC-USDT,kraken:BTC-USD"),
+    ],
+)
+def test_a_mistyped_symbol_is_told_with_the_right_one(text: str, message: str, hint: str) -> None:
+    with pytest.raises(TapeError) as told:
+        parse_symbols(text, CONFIGURED)
+    assert (str(told.value), told.value.hint) == (message, hint)
+
+
+def test_symbols_of_the_command_line_replace_the_configured_ones() -> None:
+    settings = Settings().with_symbols("kraken:SOL-USD")
+    assert {name: venue.symbols for name, venue in settings.enabled().items()} == {"kraken": ("SOL-USD",)}
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("BTC", "BTC-USDT"),
+        ("btc_usdt", "BTC-USDT"),
+        ("BNBUSDT", "BNB-USDT"),
+        ("ETG-USDX", "ETG-USDX"),
+        ("?", "BTC-USDT"),
+    ],
+)
+def test_the_symbol_that_was_meant(text: str, meant: str) -> None:
+    assert suggest_symbol(text, ["BTC-USDT", "BNB-USDT"]) == meant
