@@ -128,7 +128,7 @@ def run(arguments: Sequence[str]) -> int:
         # Whoever read us has enough (`tape … | head`); the interpreter's last flush must not complain either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE_CLOSED
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # the one place where a bug becomes an exit code
         if session.debug:
             import traceback
 

@@ -2,7 +2,6 @@
 
 import os
 import random
-from collections.abc import Iterator
 
 import pytest
 
@@ -40,12 +39,11 @@ def fuzz_inputs(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture(autouse=True)
-def own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of whoever runs the tests reaches them; nothing that they start goes to a live venue."""
     for variable in [name for name in os.environ if name.startswith("TAPE_")]:
         monkeypatch.delenv(variable)
     monkeypatch.setenv("TAPE_MODE", "simulated")
-    yield
 
 
 @pytest.hookimpl(tryfirst=True)

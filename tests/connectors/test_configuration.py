@@ -75,35 +75,33 @@ def test_a_variable_becomes_what_its_key_wants(variable: str, text: str, key: st
     assert told[key] == (value, variable)
 
 
+EVERYTHING_WRONG = """\
+modee = "live"
+mode = "lve"
+[venues]
+coinbase = { enabled = "no", websocket_urls = ["ws://example.com", "https://example.com"] }
+[venues.binance]
+symbols = "BTC"
+connections = "2"
+[venues.krakn]
+symbols = ["BTCUSD"]
+[venues.kraken]
+rest_urls = ["https://user:canary-9f3b@example.com"]
+symbols = ["BTC-USD", "BTC-USD"]
+connections = 3
+[capture]
+backoff_seconds_first = 100
+breaker_failures = 0
+breaker_seconds = 0
+idle_secnds = 3
+segment_bytes_max = "1"
+[log]
+level = 3
+"""
+
+
 def test_every_problem_is_told_at_once_with_its_place_and_the_nearest_valid_value(tmp_path: Path) -> None:
-    path = written(
-        tmp_path,
-        "\n".join(
-            [
-                'modee = "live"',
-                'mode = "lve"',
-                "[venues]",
-                'coinbase = { enabled = "no", websocket_urls = ["ws://example.com", "https://example.com"] }',
-                "[venues.binance]",
-                'symbols = "BTC"',
-                'connections = "2"',
-                "[venues.krakn]",
-                'symbols = ["BTCUSD"]',
-                "[venues.kraken]",
-                'rest_urls = ["https://user:canary-9f3b@example.com"]',
-                'symbols = ["BTC-USD", "BTC-USD"]',
-                "connections = 3",
-                "[capture]",
-                "backoff_seconds_first = 100",
-                "breaker_failures = 0",
-                "breaker_seconds = 0",
-                "idle_secnds = 3",
-                'segment_bytes_max = "1"',
-                "[log]",
-                "level = 3",
-            ]
-        ),
-    )
+    path = written(tmp_path, EVERYTHING_WRONG)
     environment = {"TAPE_LOG__LEVL": "info", "TAPE_VENUES__BINANCE__SHARDS": "two", "TAPE_MODE__X": "1"}
     assert sorted(problems(path, environment)) == sorted(
         [

@@ -1,0 +1,96 @@
+"""The documents name what exists, and what they name exists."""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from connectors.configuration import leaves
+from connectors.settings import VENUES, Settings
+from operate.cli import COMMANDS
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [
+    path
+    for pattern in ("*.md", "docs/**/*.md", "schemas/*.md")
+    for path in sorted(ROOT.glob(pattern))
+    if path.is_file()
+]
+
+
+@cache
+def told() -> str:
+    """What a user can read: the README and the documents it leads to."""
+    return "\n".join(path.read_text(encoding="utf-8") for path in DOCUMENTS if path.name != "CHANGELOG.md")
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_every_verb_is_told(verb: str) -> None:
+    assert re.search(rf"\btape {verb}\b", told())
+
+
+KEYS = sorted({key[-1] for key, _ in leaves(Settings().model_dump())})
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_setting_is_told(key: str) -> None:
+    assert re.search(rf"\b{key}\b", told())
+
+
+@pytest.mark.parametrize("venue", VENUES)
+def test_every_venue_is_told(venue: str) -> None:
+    assert re.search(rf"\b{venue}\b", told(), re.IGNORECASE)
+
+
+def code() -> Iterator[str]:
+    """Every line of code blocks, and every text in backticks."""
+    for block in re.findall(r"^```[a-z]*\n(.*?)^```", told(), re.MULTILINE | re.DOTALL):
+        yield from block.splitlines()
+    yield from re.findall(r"`([^`\n]+)`", told())
+
+
+def test_every_verb_that_is_told_exists() -> None:
+    verbs = {verb for line in code() for verb in re.findall(r"(?:^|[\s/])tape ([a-z][a-z-]*)", line)}
+    assert verbs <= set(COMMANDS), verbs - set(COMMANDS)
+
+
+def test_every_make_verb_that_is_told_exists() -> None:
+    known = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    verbs = {verb for line in code() for verb in re.findall(r"(?:^|\s)make ([a-z][a-z-]*)", line)}
+    assert {"run", "test"} <= verbs
+    assert verbs <= known, verbs - known
+
+
+def test_where_do_i_add_names_files_that_exist() -> None:
+    _, heading, rest = (ROOT / "README.md").read_text(encoding="utf-8").partition("Where do I add")
+    assert heading
+    section = re.split(r"^#", rest, maxsplit=1, flags=re.MULTILINE)[0]
+    paths = [
+        path
+        for row in section.splitlines()
+        if row.startswith("|")
+        for path in re.findall(r"`([\w./-]*/[\w./-]*)`", row)
+    ]
+    assert paths
+    assert not [path for path in paths if not (ROOT / path).exists()]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(document: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, anchor = target.partition("#")
+        if "://" in path or path.startswith("mailto:"):
+            continue
+        leads_to = document.parent / path if path else document
+        assert leads_to.exists(), target
+        if anchor and leads_to.suffix == ".md":
+            assert anchor in anchors(leads_to), target
+
+
+def anchors(document: Path) -> set[str]:
+    """The anchors of a document's headings, as forges make them."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

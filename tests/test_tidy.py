@@ -1,0 +1,218 @@
+"""House rules that a linter cannot hold. An exception says its reason, and goes when it is no longer one."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+from operate import VERSION
+
+ROOT = Path(__file__).parent.parent
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+PRODUCT = ["schemas", "connectors", "dataflows", "operate"]
+OURS = [*PRODUCT, "simulator"]
+
+FILE_LINES_MAX = 400  # beyond it a file holds two ideas
+VENUE_LINES_MAX = 200  # what somebody who adds a venue reads before he starts
+FUNCTION_LINES_MAX = 40  # a screen
+PRODUCT_LINES_MAX = 10_000  # what one person can know
+
+LONG_FILES: dict[str, str] = {}
+LONG_FUNCTIONS: dict[str, str] = {
+    "connectors/venues/decoding.py:spot_trade": "one constructor call, a field a line, by position for speed",
+}
+
+WITHOUT_TEST_FILE: dict[str, str] = {
+    "schemas/fields.py": "names types; what is derived from them is tested",
+    "schemas/health.py": "declares records; those derived from them are tested against what is frozen",
+}
+
+# Words that say how code is kept instead of what it is about.
+VAGUE = {"util", "utils", "helper", "helpers", "common", "base", "core", "manager", "misc", "tools"}
+
+# Everything through which the world, its time or chance comes in.
+WORLD = {
+    "asyncio", "fcntl", "httpx2", "mmap", "multiprocessing", "os", "random", "secrets", "select", "selectors",
+    "shutil", "signal", "socket", "ssl", "subprocess", "tempfile", "threading", "time", "uuid", "websockets",
+}  # fmt: skip
+TOUCHES_THE_WORLD = {
+    "connectors/configuration.py": {"os"},
+    "operate/cli.py": {"os"},
+    "operate/log.py": {"os"},
+}
+READS_THE_ENVIRONMENT = {"connectors/configuration.py", "operate/cli.py", "operate/log.py"}
+
+
+def modules(packages: list[str]) -> list[str]:
+    """Every module below the packages, as a path from the root."""
+    return sorted(
+        path.relative_to(ROOT).as_posix() for package in packages for path in (ROOT / package).rglob("*.py")
+    )
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    return ast.parse((ROOT / module).read_text(encoding="utf-8"))
+
+
+def lines(module: str) -> int:
+    return len((ROOT / module).read_text(encoding="utf-8").splitlines())
+
+
+def imported(module: str) -> set[str]:
+    """The top-level names that a module imports, wherever in it."""
+    names = set()
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def functions(module: str) -> Iterator[tuple[str, int]]:
+    """Each function of a module and how many lines it has."""
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield f"{module}:{node.name}", (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def test_a_file_holds_one_idea() -> None:
+    long = {module for module in modules(OURS) if lines(module) > FILE_LINES_MAX}
+    assert long == set(LONG_FILES)
+
+
+def test_a_function_fits_a_screen() -> None:
+    long = {
+        name for module in modules(OURS) for name, count in functions(module) if count > FUNCTION_LINES_MAX
+    }
+    assert long == set(LONG_FUNCTIONS)
+
+
+def test_a_venue_is_read_in_one_sitting() -> None:
+    long = {m: lines(m) for m in modules(["connectors/venues"]) if lines(m) > VENUE_LINES_MAX}
+    venues = {
+        m: count for m, count in long.items() if Path(m).stem not in ("__init__", "protocol", "decoding")
+    }
+    assert not venues
+
+
+def test_the_product_fits_one_head() -> None:
+    assert sum(lines(module) for module in modules(PRODUCT)) <= PRODUCT_LINES_MAX
+
+
+def test_no_file_has_a_name_that_says_nothing() -> None:
+    assert not [m for m in modules([*OURS, "tests"]) if VAGUE & set(re.split(r"[/_.]", m))]
+
+
+def test_every_module_opens_with_its_law() -> None:
+    assert not [m for m in modules([*OURS, "tests"]) if not ast.get_docstring(tree(m))]
+
+
+def test_every_module_has_its_test_file() -> None:
+    missing = {
+        module
+        for module in modules(PRODUCT)
+        if not Path(module).stem.startswith("__")
+        and not (ROOT / "tests" / Path(module).parent / f"test_{Path(module).name}").exists()
+    }
+    assert missing == set(WITHOUT_TEST_FILE)
+
+
+def test_only_named_files_touch_the_world() -> None:
+    touching = {module: imported(module) & WORLD for module in modules(PRODUCT)}
+    assert {module: names for module, names in touching.items() if names} == TOUCHES_THE_WORLD
+
+
+def test_the_environment_is_read_in_few_places() -> None:
+    reading = {
+        module
+        for module in modules(OURS)
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
+    }
+    assert reading == READS_THE_ENVIRONMENT
+
+
+def test_nobody_asks_a_date_what_time_it_is() -> None:
+    asking = {
+        f"{module}:{node.lineno}"
+        for module in modules(PRODUCT)
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("now", "utcnow", "today")
+    }
+    assert not asking
+
+
+def test_our_package_names_are_nobody_elses() -> None:
+    owners = packages_distributions()
+    assert {name: set(owners.get(name, ())) - {"tapekeeper"} for name in OURS} == {
+        name: set() for name in OURS
+    }
+
+
+def test_every_tool_looks_at_every_package() -> None:
+    tree_of_packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    tools = PYPROJECT["tool"]
+    assert tree_of_packages == set(OURS)
+    for listed in (
+        tools["hatch"]["build"]["targets"]["wheel"]["packages"],
+        tools["mypy"]["packages"],
+        tools["coverage"]["run"]["source"],
+        tools["importlinter"]["root_packages"],
+    ):
+        assert set(listed) == tree_of_packages
+
+
+def test_the_version_is_told_once() -> None:
+    assert PYPROJECT["project"]["version"] == VERSION
+
+
+def pins(name: str) -> dict[str, str]:
+    """What a requirements file pins, with its condition."""
+    text = (ROOT / name).read_text()
+    return {
+        line.partition("==")[0]: line.rstrip(" \\") for line in re.findall(r"^\S+==.*$", text, re.MULTILINE)
+    }
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in ROOT.glob("requirements*.txt")))
+def test_requirements_are_hashed_and_name_no_registry(name: str) -> None:
+    text = (ROOT / name).read_text()
+    assert "://" not in text
+    assert "index" not in re.sub(r"#.*", "", text)
+    for pin in re.findall(r"^\S+==[^#]*", text, re.MULTILINE):
+        assert "--hash=sha256:" in pin, pin
+
+
+def test_tests_run_with_what_users_run() -> None:
+    assert pins("requirements.txt").items() <= pins("requirements-dev.txt").items()
+
+
+def test_make_explains_each_of_its_verbs_and_knows_no_machine() -> None:
+    text = (ROOT / "Makefile").read_text()
+    verbs = re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)[0].split()
+    shown = subprocess.run(["make", "--silent"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {line.split()[1] for line in shown.splitlines()} == set(verbs)
+    assert not re.search(r"://|/home/|/root/|/tmp/|/opt/|/usr/", text)
+
+
+def test_nothing_here_names_the_machine_it_was_written_on() -> None:
+    texts = [ROOT / module for module in modules([*OURS, "benchmarks", "tests"])]
+    texts += [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "pyproject.toml", ROOT / ".ci" / "run"]
+    named = {path for path in texts if re.search(r"/work/|/root/|/home/\w", path.read_text(encoding="utf-8"))}
+    assert named == {Path(__file__)}
+
+
+def test_python_is_one_that_the_engine_has_wheels_for() -> None:
+    assert sys.version_info[:2] in ((3, 11), (3, 12))
