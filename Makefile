@@ -29,7 +29,7 @@ types: .venv/dev.stamp ## Check types
 	@$(BIN)/mypy
 
 contracts: .venv/dev.stamp ## Check that imports point down
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 format: .venv/dev.stamp ## Put the code into its one format
 	@$(BIN)/ruff check --fix-only --quiet .
@@ -47,7 +47,7 @@ schema: .venv/dev.stamp ## Freeze the present schemas into schemas/history
 requirements: build/uv/bin/uv ## Pin what pyproject.toml asks for (UPGRADE=--upgrade: the newest of it)
 	@$(COMPILE) --output-file requirements.txt
 	@$(COMPILE) --extra dev --constraint requirements.txt --output-file requirements-dev.txt
-	@$(COMPILE) --extra dev --extra bench --constraint requirements-dev.txt --output-file requirements-bench.txt
+	@$(COMPILE) --extra dev --extra bench --constraint requirements.txt --output-file requirements-bench.txt
 
 COMPILE = build/uv/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-header $(UPGRADE)
