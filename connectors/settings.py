@@ -137,29 +137,50 @@ class CaptureSettings(Section):
     breaker_successes: Whole = Field(
         default=2, ge=1, description="successes in a row that open an endpoint again; one may be luck"
     )
+    open_seconds: Number = Field(
+        default=10.0, gt=0, description="longest handshake of a connection; a slower one will not end"
+    )
+    close_seconds: Number = Field(
+        default=1.0, gt=0, description="longest goodbye; a peer that has gone never says it"
+    )
+    answer_seconds: Number = Field(
+        default=10.0, gt=0, description="longest wait for a REST answer; a slower one will not come"
+    )
+    silence_seconds: Number = Field(
+        default=10.0, gt=0, description="without a byte for this long, a ping included, the peer has gone"
+    )
     idle_seconds: Number = Field(
         default=30.0,
         ge=0,
-        description="without data for this long we ask whether the market is quiet; 0 = never ask",
+        description="without data for this long we ask whether the market is quiet; 0 never asks",
     )
     rotation_seconds: Number = Field(
         default=600.0,
         ge=0,
         description="open the next connection this long before the venue cuts the old one",
     )
+    delivery_seconds: Number = Field(
+        default=10.0, gt=0, description="the next connection must bring data within, or the old one stays"
+    )
+    healthy_seconds: Number = Field(
+        default=5.0, ge=0, description="a connection that lived this long and brought data is a success"
+    )
     queue_bytes_max: Whole = Field(
         default=64 * 1024 * 1024,
         ge=1024 * 1024,
         description="frames waiting for the journal; half a minute of a burst",
     )
-    memory_megabytes_max: Whole = Field(
-        default=1024,
-        ge=128,
+    memory_bytes_max: Whole = Field(
+        default=1024 * 1024 * 1024,
+        ge=128 * 1024 * 1024,
         description="resident memory above which intake slows down before the system kills us",
     )
-    sync_milliseconds: Whole = Field(
-        default=200,
-        ge=1,
+    flush_seconds: Number = Field(
+        default=0.005, gt=0, description="how long frames gather before they are written as one block"
+    )
+    sync_seconds: Number = Field(
+        default=1.0,
+        gt=0,
         description="how often the journal is forced to disk; what a power cut may cost and repair refills",
     )
     segment_bytes_max: Whole = Field(

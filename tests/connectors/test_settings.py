@@ -1,9 +1,12 @@
 """Defaults, and what `--symbols` asks of each venue."""
 
+from dataclasses import asdict
+
 import pytest
 from pydantic import ValidationError
 
 from connectors.errors import TapeError
+from connectors.resilience import Policy
 from connectors.settings import Settings, VenueSettings, parse_symbols, suggest_symbol
 
 CONFIGURED = {
@@ -28,6 +31,13 @@ def test_the_resilience_defaults_are_the_documented_ones() -> None:
     assert (capture.backoff_seconds_first, capture.backoff_seconds_max) == (1, 60)
     assert (capture.breaker_failures, capture.breaker_seconds, capture.breaker_successes) == (3, 30, 2)
     assert capture.idle_seconds == 30
+
+
+def test_capture_is_as_patient_as_its_settings_say() -> None:
+    policy = asdict(Policy())
+    settings = Settings().capture.model_dump(exclude={"segment_bytes_max"})
+    assert settings == {key: policy[key] for key in settings}
+    assert Policy(**settings) == Policy()
 
 
 def test_settings_cannot_be_changed() -> None:
