@@ -68,7 +68,7 @@ class Listed(Struct, gc=False):
 
 
 class ExchangeInfo(Struct):
-    symbols: list[Listed]
+    symbols: list[Raw]
 
 
 _trade_envelope = msgspec.json.Decoder(TradeEnvelope).decode
@@ -77,6 +77,7 @@ _wire_trade = msgspec.json.Decoder(WireTrade).decode
 _wire_quote = msgspec.json.Decoder(WireQuote).decode
 _rows = msgspec.json.Decoder(list[Raw]).decode
 _row = msgspec.json.Decoder(HistoricalTrade).decode
+_listed = msgspec.json.Decoder(Listed).decode
 _exchange_info = msgspec.json.Decoder(ExchangeInfo).decode
 
 
@@ -152,11 +153,13 @@ def subscribe(instruments: Sequence[Instrument]) -> list[bytes]:
     ]
 
 
-def decode_metadata(body: bytes) -> dict[str, Instrument]:
-    return {
-        listed.symbol: protocol.instrument("binance", listed.symbol, listed.base, listed.quote)
-        for listed in _exchange_info(body).symbols
-    }
+def listings(body: bytes) -> list[Raw]:
+    return _exchange_info(body).symbols
+
+
+def listing(raw: Raw) -> Instrument:
+    listed = _listed(raw)
+    return protocol.instrument("binance", listed.symbol, listed.base, listed.quote)
 
 
 def repair(listed: Instrument, first: int, last: int, since: int) -> Request:
@@ -211,7 +214,7 @@ BINANCE = protocol.Venue(
     keep_alive=decoding.no_message,
     alive=Request("/api/v3/ping"),
     metadata=Request("/api/v3/exchangeInfo", (("symbolStatus", "TRADING"),), weight=20),
-    decode_metadata=decode_metadata,
+    decode_metadata=decoding.metadata_decoder(listings, listing),
     repair=repair,
     recent=recent,
     decode_page=decoding.page_decoder(_rows, page_record, following),
