@@ -17,14 +17,14 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from connectors.errors import TapeError, nearest
-from connectors.settings import VENUES, Settings, suggest_symbol
+from connectors.settings import SYMBOLS, Settings, suggest_symbol
 
 Key = tuple[str, ...]
 
 FILE = Path("tape.toml")
 PREFIX = "TAPE_"
-# Said by the command line (--config), not a setting.
-NOT_A_SETTING = {"TAPE_CONFIG"}
+# Where the file is (--config), and where a test strikes: not settings.
+NOT_A_SETTING = {"TAPE_CONFIG", "TAPE_FAILPOINTS"}
 # What a cluster adds to the environment of every program next to a service called tape-something.
 CLUSTER = re.compile(r"TAPE_(\w+_)?(SERVICE_(HOST|PORT)|PORT)(_\w+)?")
 SOUNDS_SECRET = re.compile(
@@ -206,7 +206,7 @@ def unknown_key(key: Key, model: type[Settings]) -> str:
 def suggested_item(key: Key, value: object) -> str:
     """The list item that was most likely meant where a single value was given."""
     if key[-1] == "symbols":
-        return suggest_symbol(str(value), VENUES.get(key[-2], ()))
+        return suggest_symbol(str(value), SYMBOLS.get(key[-2], ()))
     return str(value)
 
 

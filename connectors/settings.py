@@ -13,13 +13,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, Valid
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from connectors.errors import TapeError, nearest, unknown
+from connectors.venues import VENUES
 
 # What is captured when nobody says otherwise.
-VENUES: Mapping[str, tuple[str, ...]] = {
-    "binance": ("BTC-USDT", "ETH-USDT", "BNB-USDT"),
-    "kraken": ("BTC-USD", "ETH-USD"),
-    "coinbase": ("BTC-USD", "ETH-USD"),
-}
+SYMBOLS: Mapping[str, tuple[str, ...]] = {name: venue.symbols for name, venue in VENUES.items()}
 
 SYMBOL = re.compile(r"[A-Z0-9]{1,20}-[A-Z0-9]{2,20}")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -32,10 +29,10 @@ Switch = Annotated[bool, Strict()]
 
 def known_venue(name: str) -> str:
     """The name of a venue of ours, or ValueError with the nearest one."""
-    if name in VENUES:
+    if name in SYMBOLS:
         return name
-    meant = nearest(name, VENUES)
-    known = f'did you mean "{meant}"?' if meant else f"known: {', '.join(VENUES)}"
+    meant = nearest(name, SYMBOLS)
+    known = f'did you mean "{meant}"?' if meant else f"known: {', '.join(SYMBOLS)}"
     raise ValueError(f"unknown venue ({known})")
 
 
@@ -48,7 +45,7 @@ def canonical(symbol: str) -> str:
 
 def suggest_symbol(text: str, known: Iterable[str] = ()) -> str:
     """The symbol that was most likely meant."""
-    known = list(known) or sorted({symbol for symbols in VENUES.values() for symbol in symbols})
+    known = list(known) or sorted({symbol for symbols in SYMBOLS.values() for symbol in symbols})
     plain = re.sub(r"[/_: ]", "-", text.strip().upper())
     if SYMBOL.fullmatch(plain):
         return plain
@@ -255,10 +252,10 @@ class Settings(BaseSettings):
         if not isinstance(venues, Mapping):
             return venues
         return {
-            name: {"symbols": VENUES[name], **table}
-            if isinstance(table, Mapping) and name in VENUES
+            name: {"symbols": SYMBOLS[name], **table}
+            if isinstance(table, Mapping) and name in SYMBOLS
             else table
-            for name, table in ({name: {} for name in VENUES} | dict(venues)).items()
+            for name, table in ({name: {} for name in SYMBOLS} | dict(venues)).items()
         }
 
     def enabled(self) -> dict[str, VenueSettings]:
@@ -286,10 +283,10 @@ def parse_symbols(text: str, configured: Mapping[str, tuple[str, ...]]) -> dict[
     chosen: dict[str, dict[str, None]] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         venue, colon, symbol = part.rpartition(":")
-        if colon and venue not in VENUES:
-            raise unknown("venue", venue, VENUES)
+        if colon and venue not in SYMBOLS:
+            raise unknown("venue", venue, SYMBOLS)
         if not SYMBOL.fullmatch(symbol):
-            meant = suggest_symbol(symbol, VENUES.get(venue, ()))
+            meant = suggest_symbol(symbol, SYMBOLS.get(venue, ()))
             raise TapeError(f"unknown symbol {symbol!r}", hint=f"did you mean {venue}{colon}{meant}?")
         for name in [venue] if colon else trading_in(symbol.partition("-")[2], configured):
             chosen.setdefault(name, {})[symbol] = None

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from connectors.configuration import leaves
-from connectors.settings import VENUES, Settings
+from connectors.settings import SYMBOLS, Settings
 from operate.cli import COMMANDS
 
 ROOT = Path(__file__).parent.parent
@@ -51,7 +51,7 @@ def in_toml(value: object) -> str:
     return json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
-@pytest.mark.parametrize("venue", VENUES)
+@pytest.mark.parametrize("venue", SYMBOLS)
 def test_every_venue_is_told(venue: str) -> None:
     assert re.search(rf"\b{venue}\b", told(), re.IGNORECASE)
 

@@ -199,12 +199,13 @@ def test_a_secret_that_cannot_be_had_is_a_problem(tmp_path: Path) -> None:
     assert line.startswith("TAPE_PASSWORD_FILE: password: cannot read the file: ")
 
 
-def test_what_a_cluster_adds_to_the_environment_is_not_a_setting() -> None:
+def test_what_others_put_into_the_environment_is_not_a_setting() -> None:
     added = {
         "TAPE_SERVICE_HOST": "10.0.0.1",
         "TAPE_SERVICE_PORT_HTTP": "80",
         "TAPE_API_PORT_80_TCP_ADDR": "10.0.0.1",
         "TAPE_PORT": "tcp://10.0.0.1:80",
         "TAPE_CONFIG": "other.toml",
+        "TAPE_FAILPOINTS": "append=kill",
     }
     assert load(environment=added).origins == {}
