@@ -1,0 +1,218 @@
+"""Fills holes from a venue's trade history. Reconciled, not requested: the flow says again and again which
+holes are open, and this asks for what is open, settled and not under way.
+
+Every answer and every outcome is a frame in the shard's journal, so a crash between asking and answering loses
+nothing, and a replay asks for nothing again. Time here is the journal's: what its ticks say.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from connectors.rest import Rest, Unanswered
+from connectors.venues.decoding import pack_page
+from connectors.venues.protocol import Instrument, PageHeader, Request
+from schemas import Frame
+from schemas.health import FrameKind
+
+MICROSECONDS = 1_000_000
+HTTP_OK = 200
+# A venue that is back is asked again within a minute.
+RETRY_SECONDS_MAX = 60.0
+
+
+class Hole(NamedTuple):
+    """Ids that the flow knows to be missing."""
+
+    symbol: str
+    series: int
+    first: int
+    last: int
+    found: int  # receive time of the frame that showed it
+    since: int  # venue time of the last trade before it
+
+
+class Span(NamedTuple):
+    """What is asked for at once: one hole, or neighbours that one page covers."""
+
+    symbol: str
+    series: int
+    first: int
+    last: int
+    since: int
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """The payload of a frame of kind `outcome`: the ids of the span that are still missing will not come."""
+
+    symbol: str
+    series: int
+    first: int
+    last: int
+    reason: Literal["not_in_history", "unanswered"]
+    requests: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepairPolicy:
+    """How patient a repair is; every number can be set."""
+
+    settle_seconds: float = 1.0  # a late message closes most holes by itself, and holes come in groups
+    merge_ids: int = 1_000  # one page of every venue
+    attempts_max: int = 6  # a history that lags behind the stream has caught up by then
+    retry_seconds_first: float = 1.0  # doubles with each attempt
+    unanswered_seconds: float = 900.0  # a venue that is down for longer has our holes recorded as lost
+    pages_max: int = 2_000  # two million ids; a wider hole is asked for in parts
+
+
+@dataclass
+class Work:
+    """One span under way."""
+
+    span: Span
+    began: int
+    due: int
+    attempts: int = 0
+    requests: int = 0
+    answered: int = 0  # position of the last page; the flow has judged it once it is past this
+    unanswered: bool = False
+    asking: asyncio.Task[None] | None = None
+
+
+def spans(holes: Iterable[Hole], merge_ids: int) -> list[Span]:
+    """The holes of each symbol and series; neighbours are one span as long as one page covers it."""
+    grouped: dict[tuple[str, int], list[Hole]] = defaultdict(list)
+    for hole in holes:
+        grouped[hole.symbol, hole.series].append(hole)
+    found: list[Span] = []
+    for (symbol, series), group in grouped.items():
+        group.sort(key=lambda hole: hole.first)
+        start = group[0]
+        last = start.last
+        for hole in group[1:]:
+            if hole.last - start.first < merge_ids:
+                last = max(last, hole.last)
+            else:
+                found.append(Span(symbol, series, start.first, last, start.since))
+                start, last = hole, hole.last
+        found.append(Span(symbol, series, start.first, last, start.since))
+    return found
+
+
+class Repairer:
+    """Repairs the holes of one shard."""
+
+    def __init__(
+        self,
+        *,
+        shard: str,
+        rest: Rest,
+        instruments: Mapping[str, Instrument],
+        note: Callable[[FrameKind, bytes], None],
+        newest_position: Callable[[], int],
+        policy: RepairPolicy,
+        logger: Any,
+    ) -> None:
+        self.shard = shard
+        self.rest = rest
+        self.by_native = instruments
+        self.by_symbol = {listed.symbol: listed for listed in instruments.values()}
+        self.note = note
+        self.newest_position = newest_position
+        self.policy = policy
+        self.logger = logger.bind(shard=shard)
+        self.works: list[Work] = []
+
+    def reconcile(self, holes: Sequence[Hole], position: int, now: int) -> None:
+        """Take the holes that the flow knows at that position and journal time; runs in capture's loop."""
+        self.works = [work for work in self.works if self.goes_on(work, holes, position, now)]
+        free = [hole for hole in holes if not any(overlaps(work.span, hole) for work in self.works)]
+        settled = [hole for hole in free if now - hole.found >= self.policy.settle_seconds * MICROSECONDS]
+        for span in spans(settled, self.policy.merge_ids):
+            if span.symbol in self.by_symbol:
+                self.works.append(Work(span, began=now, due=now))
+        for work in self.works:
+            if work.asking is None and not work.answered and work.due <= now:
+                work.asking = asyncio.create_task(self.ask(work))
+
+    def goes_on(self, work: Work, holes: Sequence[Hole], position: int, now: int) -> bool:
+        """Whether the work is still to be done; writes down how it ended where it failed."""
+        if work.asking is not None and not work.asking.done():
+            return True
+        if work.asking is not None:
+            work.asking.result()
+            work.asking = None
+        if work.answered > position:
+            return True
+        missing = any(overlaps(work.span, hole) for hole in holes)
+        if not missing:
+            return False
+        if not work.attempts:
+            return True
+        if work.unanswered:
+            given_up = now - work.began >= self.policy.unanswered_seconds * MICROSECONDS
+        else:
+            given_up = work.attempts >= self.policy.attempts_max
+        if given_up:
+            self.give_up(work)
+            return False
+        if work.answered:
+            work.answered = 0
+            delay = min(self.policy.retry_seconds_first * 2 ** (work.attempts - 1), RETRY_SECONDS_MAX)
+            work.due = now + round(delay * MICROSECONDS)
+        return True
+
+    def give_up(self, work: Work) -> None:
+        reason: Literal["not_in_history", "unanswered"] = (
+            "unanswered" if work.unanswered else "not_in_history"
+        )
+        span = work.span
+        outcome = Outcome(span.symbol, span.series, span.first, span.last, reason, work.requests)
+        self.note("outcome", msgspec.json.encode(outcome))
+        self.logger.warning("hole lost", symbol=span.symbol, first=span.first, last=span.last, reason=reason)
+
+    async def ask(self, work: Work) -> None:
+        """Ask for the span page by page; each answer goes to the journal before the next is asked for."""
+        work.attempts += 1
+        work.unanswered = False
+        span = work.span
+        listed = self.by_symbol[span.symbol]
+        request: Request | None = self.rest.venue.repair(listed, span.first, span.last, span.since)
+        for _ in range(self.policy.pages_max):
+            if request is None:
+                break
+            try:
+                answer = await self.rest.ask(request, patience_seconds=self.policy.unanswered_seconds)
+            except Unanswered as error:
+                self.logger.info("repair unanswered", symbol=span.symbol, why=str(error))
+                work.unanswered = True
+                break
+            work.requests += 1
+            if answer.status != HTTP_OK:
+                self.logger.info("repair refused", symbol=span.symbol, status=answer.status)
+                work.unanswered = True
+                break
+            header = PageHeader(listed.native, span.first, span.last, span.since, request, answer.status)
+            payload = pack_page(header, answer.body)
+            self.note("repair", payload)
+            request = self.following(payload)
+        work.answered = self.newest_position()
+
+    def following(self, payload: bytes) -> Request | None:
+        """What the page leaves to be asked; only the flow's reading of the page counts as data."""
+        venue = self.rest.venue
+        frame = Frame(venue.name, self.shard, 0, 0, 0, 0, "repair", payload)
+        return venue.decode_page(frame, self.by_native).next
+
+
+def overlaps(span: Span, hole: Hole) -> bool:
+    return (
+        span.symbol == hole.symbol
+        and span.series == hole.series
+        and span.first <= hole.last
+        and hole.first <= span.last
+    )
