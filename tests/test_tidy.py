@@ -2,7 +2,6 @@
 
 import ast
 import re
-import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -199,17 +198,15 @@ def test_tests_run_with_what_users_run() -> None:
     assert pins("requirements.txt").items() <= pins("requirements-dev.txt").items()
 
 
-def test_make_explains_each_of_its_verbs_and_knows_no_machine() -> None:
-    text = (ROOT / "Makefile").read_text()
-    verbs = re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)[0].split()
-    shown = subprocess.run(["make", "--silent"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert {line.split()[1] for line in shown.splitlines()} == set(verbs)
-    assert not re.search(r"://|/home/|/root/|/tmp/|/opt/|/usr/", text)
-
-
 def test_nothing_here_names_the_machine_it_was_written_on() -> None:
     texts = [ROOT / module for module in modules([*OURS, "benchmarks", "tests"])]
-    texts += [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "pyproject.toml", ROOT / ".ci" / "run"]
+    texts += [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/**/*.md"),
+        ROOT / "pyproject.toml",
+        ROOT / ".ci" / "run",
+        ROOT / "Makefile",
+    ]
     named = {path for path in texts if re.search(r"/work/|/root/|/home/\w", path.read_text(encoding="utf-8"))}
     assert named == {Path(__file__)}
 
