@@ -125,3 +125,16 @@ class Outcome(Struct, frozen=True, gc=False):
     last: int
     reason: Annotated[str, Meta(description="what became of the ids that no page brought")]
     requests: int
+
+
+class ConnectionEvent(Struct, frozen=True, gc=False):
+    """The payload of a frame of kind `connection`, as JSON."""
+
+    what: Annotated[
+        Literal["started", "opened", "refused", "closed"],
+        Meta(description="started: a new life of the process that captures; refused: never opened"),
+    ]
+    connection: Annotated[int, Meta(description="which connection of the shard")]
+    url: str = ""
+    problem: Annotated[str, Meta(description="why it ended, from a closed list; rotated, stopped")] = ""
+    detail: Annotated[str, Meta(description="close code and reason, or what the system said")] = ""

@@ -1,0 +1,385 @@
+"""Keeps one connection of a shard open for ever: reconnects, fails over, rotates, notices when it is dead."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Literal
+
+import msgspec
+from websockets.exceptions import WebSocketException
+
+from connectors.intake import Intake
+from connectors.resilience import (
+    Allowance,
+    Endpoint,
+    Policy,
+    Problem,
+    backoff,
+    choose,
+    endpoints,
+    is_stale,
+    rotation_due,
+    silence_limit,
+    with_room_for_pongs,
+)
+from connectors.rest import Rest, Unanswered
+from connectors.venues.decoding import pack_page
+from connectors.venues.protocol import Instrument, PageHeader, Venue
+from connectors.websocket import Socket, connection_problem, ended, open_socket
+from schemas import Control, Frame, Trade
+from schemas.health import ConnectionEvent, FrameKind
+
+State = Literal["connecting", "open", "backoff", "held", "closed"]
+
+# How many symbols are asked about when a whole connection is silent: one that trades on is proof enough.
+ASKED_SYMBOLS_MAX = 5
+# A venue that refuses everything says so in the log this often per connection.
+SAID_MAX = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """What all connections to one venue share: its endpoints, its budgets, its REST client."""
+
+    venue: Venue
+    endpoints: tuple[Endpoint, ...]
+    connects: Allowance
+    messages: Allowance
+    rest: Rest
+
+
+def access(venue: Venue, policy: Policy) -> Access:
+    """Fresh budgets and closed breakers for a venue."""
+    return Access(
+        venue=venue,
+        endpoints=endpoints(venue.websocket_urls, policy),
+        connects=Allowance(venue.limits.connects),
+        messages=Allowance(with_room_for_pongs(venue.limits.messages)),
+        rest=Rest(venue, policy),
+    )
+
+
+@dataclass(frozen=True)
+class ConnectionStatus:
+    """One connection as it stands; times in microseconds, 0 for never."""
+
+    connection: int
+    url: str
+    state: State
+    frames: int
+    bytes: int
+    last_frame: int
+    last_data: int
+
+
+class Connection:
+    """One connection from its handshake to its end."""
+
+    def __init__(
+        self,
+        shared: Access,
+        endpoint: Endpoint,
+        instruments: Sequence[Instrument],
+        intake: Intake,
+        policy: Policy,
+        logger: Any,
+    ) -> None:
+        self.shared, self.endpoint, self.intake, self.policy = shared, endpoint, intake, policy
+        self.instruments = instruments
+        self.by_native = {each.native: each for each in instruments}
+        self.classify = shared.venue.classify
+        self.id = intake.new_connection()
+        self.logger = logger.bind(connection=self.id)
+        self.state: State = "connecting"
+        self.frames = self.data = self.bytes = self.last_frame = self.last_data = self.said = 0
+        self.is_quiet = False  # REST confirmed that the market is
+        self.healthy = 0  # how often it has proved well
+        self.first_frame = asyncio.Event()
+        self.rotate = asyncio.Event()
+        self.problem: Problem | None = None
+        self.socket: Socket
+        self.opened = 0.0
+
+    async def open(self) -> Problem | None:
+        """Connect and subscribe; what went wrong, if it did."""
+        now = asyncio.get_running_loop().time
+        await wait_for(self.shared.connects)
+        self.endpoint.breaker.begin(now())
+        url = self.endpoint.url.rstrip("/") + self.shared.venue.connect_path
+        try:
+            self.socket = await open_socket(url, self.deliver, policy=self.policy, clock=self.intake.clock)
+        except EXPECTED as error:
+            self.state = "closed"
+            return connection_problem(error)
+        self.state, self.opened = "open", now()
+        self.intake.add(self.socket)
+        self.note("opened")
+        for message in self.shared.venue.subscribe(self.instruments):
+            await wait_for(self.shared.messages)
+            self.socket.say(message)
+        return None
+
+    def deliver(self, received: int, payload: bytes) -> None:
+        """Number a message and hand it over."""
+        self.frames += 1
+        self.bytes += len(payload)
+        self.last_frame = received
+        kind = self.classify(payload)
+        self.intake.put((received, self.id, self.frames, kind, payload))
+        if kind == "data":
+            self.data += 1
+            self.last_data = received
+        else:
+            self.read_control(received, payload)
+        if self.frames == 1:
+            self.first_frame.set()
+
+    def read_control(self, received: int, payload: bytes) -> None:
+        """Act on a shutdown notice; repeat what the venue refuses."""
+        for record in self.shared.venue.decode(self.frame("control", received, payload), self.by_native):
+            if not isinstance(record, Control):
+                continue
+            if record.what == "shutdown":
+                self.logger.info("shutdown announced", detail=record.detail[:200])
+                self.rotate.set()
+            elif record.what in ("refused", "error") and self.said < SAID_MAX:
+                self.said += 1
+                self.logger.warning(
+                    f"venue says {record.what}", symbol=record.symbol, detail=record.detail[:200]
+                )
+
+    def frame(self, kind: FrameKind, received: int, payload: bytes) -> Frame:
+        """A frame for the decoder only; the journal numbers its own."""
+        return Frame(self.shared.venue.name, "", 0, self.id, self.frames, received, kind, payload)
+
+    async def run(self) -> Problem:
+        """Watch it until it ends; why it did."""
+        async with asyncio.TaskGroup() as group:
+            watchers = [group.create_task(self.watch_peer()), group.create_task(self.watch_data())]
+            said = await ended(self.socket)
+            for watcher in watchers:
+                watcher.cancel()
+        problem = self.problem or said
+        self.state = "closed"
+        self.intake.sockets.discard(self.socket)
+        self.note("closed", problem)
+        return problem
+
+    async def watch_peer(self) -> None:
+        """Ask a silent peer once, then give it up; tell when rotation is due and health proved."""
+        now = asyncio.get_running_loop().time
+        limit = silence_limit(self.shared.venue.limits, self.policy)
+        due = rotation_due(self.opened, self.shared.venue.limits, self.policy)
+        asked = 0.0
+        while True:
+            await asyncio.sleep(min(1.0, limit / 10, self.policy.healthy_seconds))
+            silent = 0.0 if self.intake.brakes else now() - self.socket.last_byte
+            if silent >= limit:
+                self.give_up(Problem("silent", f"not a byte for {silent:.1f} s"))
+            elif (
+                silent >= limit / 2
+                and asked != self.socket.last_byte
+                and not self.shared.messages.delay(now())
+            ):
+                asked = self.socket.last_byte
+                self.shared.messages.take(now())
+                self.socket.say(self.shared.venue.keep_alive(self.intake.clock()))
+            if due is not None and now() >= due:
+                self.rotate.set()
+            proved = (self.healthy + 1) * self.policy.healthy_seconds
+            if now() >= self.opened + proved and (self.data or self.is_quiet):
+                self.healthy += 1
+                self.endpoint.breaker.succeed()
+
+    async def watch_data(self) -> None:
+        """Without data, ask REST whether the market moves; where it does, the stream is dead."""
+        pause = self.policy.idle_seconds / 3
+        before: dict[str, int] = {}
+        while pause and self.instruments:
+            seen = self.data
+            await asyncio.sleep(pause)
+            if self.data != seen or self.intake.brakes:
+                before = {}
+                continue
+            newest = await self.newest_ids()
+            symbol = is_stale(before, newest)
+            if symbol is not None and self.data == seen:
+                self.give_up(Problem("stale", f"{symbol} is at id {newest[symbol]} and the stream is silent"))
+            self.is_quiet = bool(before) and bool(newest)
+            before |= newest
+
+    async def newest_ids(self) -> dict[str, int]:
+        """The newest trade id by symbol, as REST has it; empty where it does not answer."""
+        venue = self.shared.venue
+        newest: dict[str, int] = {}
+        for listed in self.instruments[:ASKED_SYMBOLS_MAX]:
+            request = venue.recent(listed)
+            try:
+                answer = await self.shared.rest.ask(request, patience_seconds=self.policy.idle_seconds)
+            except Unanswered as problem:
+                self.logger.info("cannot tell whether the market is quiet", why=str(problem))
+                return {}
+            header = PageHeader(listed.native, 0, 2**63 - 1, 0, request, answer.status)
+            frame = self.frame("repair", self.intake.clock(), pack_page(header, answer.body))
+            ids = [
+                each.source_sequence
+                for each in venue.decode_page(frame, self.by_native).records
+                if isinstance(each, Trade) and each.source_sequence is not None
+            ]
+            newest |= {listed.symbol: max(ids)} if ids else {}
+        return newest
+
+    def give_up(self, problem: Problem) -> None:
+        """End it without a goodbye that nobody would answer."""
+        self.problem = self.problem or problem
+        self.socket.abort()
+
+    async def close(self, why: str) -> None:
+        """End it politely, for a reason of ours."""
+        self.problem = self.problem or Problem("closed", why)
+        await self.socket.close()
+
+    def note(self, what: Literal["opened", "refused", "closed"], problem: Problem | None = None) -> None:
+        """Write the event into the journal."""
+        kind, detail = problem or ("", "")
+        event = ConnectionEvent(what, self.id, self.endpoint.url, kind, detail)
+        self.intake.note("connection", msgspec.json.encode(event))
+
+    def status(self) -> ConnectionStatus:
+        """How it stands."""
+        held = self.state == "open" and bool(self.intake.brakes)
+        state: State = "held" if held else self.state
+        return ConnectionStatus(
+            self.id, self.endpoint.url, state, self.frames, self.bytes, self.last_frame, self.last_data
+        )
+
+
+# What may be wrong with the network, a peer or a URL; `connection_problem` says which.
+EXPECTED = (OSError, EOFError, UnicodeError, WebSocketException)
+
+
+class Keeper:
+    """One place of a shard that always has a connection, or is about to have one."""
+
+    def __init__(
+        self,
+        shared: Access,
+        instruments: Sequence[Instrument],
+        intake: Intake,
+        *,
+        policy: Policy,
+        random: Random,
+        logger: Any,
+    ) -> None:
+        self.shared, self.instruments, self.intake, self.policy = shared, instruments, intake, policy
+        self.random = random
+        self.logger = logger
+        self.delays = backoff(policy, random)
+        self.failures = 0
+        self.ends: Counter[str] = Counter()
+        self.rotations = 0
+        self.last_problem: Problem | None = None
+        self.waiting_seconds = 0.0
+        self.open: dict[Connection, asyncio.Task[Problem]] = {}
+
+    async def keep(self) -> None:
+        """Connect, watch, connect again, until cancelled."""
+        try:
+            while True:
+                fresh = await self.connect()
+                self.open[fresh] = asyncio.create_task(fresh.run())
+                older = [each for each, task in self.open.items() if each is not fresh and not task.done()]
+                if older and not await self.says_something(fresh):
+                    await self.retire(fresh, "mute beside an older connection")
+                    await self.count(fresh, Problem("mute", "nothing came"))
+                    continue
+                self.rotations += len(older)
+                for each in [each for each in self.open if each is not fresh]:
+                    await self.retire(each, "rotated")
+                await self.until_rotation(fresh)
+        finally:
+            await asyncio.gather(*(self.retire(each, "stopped") for each in list(self.open)))
+
+    async def connect(self) -> Connection:
+        """Try the venue's URLs until one opens."""
+        now = asyncio.get_running_loop().time
+        while True:
+            await self.intake.flowing.wait()
+            endpoint = choose(self.shared.endpoints, self.failures, now())
+            if endpoint is None:
+                await self.wait(min(each.breaker.rest(now()) for each in self.shared.endpoints))
+                continue
+            fresh = Connection(self.shared, endpoint, self.instruments, self.intake, self.policy, self.logger)
+            problem = await fresh.open()
+            if problem is None:
+                self.logger.info("connected", connection=fresh.id, url=endpoint.url, failures=self.failures)
+                return fresh
+            fresh.note("refused", problem)
+            await self.count(fresh, problem)
+
+    async def until_rotation(self, current: Connection) -> None:
+        """Return when the next connection is wanted: the current one ended, or is about to."""
+        task = self.open[current]
+        due = asyncio.create_task(current.rotate.wait())
+        try:
+            await asyncio.wait((task, due), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            due.cancel()
+        if current.healthy:
+            self.failures, self.delays = 0, backoff(self.policy, self.random)
+        if task.done():
+            del self.open[current]
+            await self.count(current, task.result())
+
+    async def says_something(self, fresh: Connection) -> bool:
+        """Whether the new connection of a rotation delivers, so that the old one is not needed any more."""
+        heard = asyncio.create_task(fresh.first_frame.wait())
+        try:
+            await asyncio.wait(
+                (heard, self.open[fresh]),
+                timeout=self.policy.delivery_seconds,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            heard.cancel()
+        return fresh.first_frame.is_set() and not self.open[fresh].done()
+
+    async def retire(self, each: Connection, why: str) -> None:
+        """Close a connection politely and forget it."""
+        task = self.open.pop(each)
+        await each.close(why)
+        await task
+
+    async def count(self, failed: Connection, problem: Problem) -> None:
+        """Draw the consequences of an end: breaker, counters, one line, a wait before the next attempt."""
+        if not failed.healthy:
+            failed.endpoint.breaker.fail(asyncio.get_running_loop().time())
+            self.failures += 1
+        self.ends[problem.kind] += 1
+        if self.failures <= 1 or self.last_problem is None or self.last_problem.kind != problem.kind:
+            self.logger.warning(
+                "connection ended" if failed.frames else "no connection",
+                connection=failed.id,
+                url=failed.endpoint.url,
+                kind=problem.kind,
+                why=problem.text,
+            )
+        self.last_problem = problem
+        await self.wait(next(self.delays))
+
+    async def wait(self, seconds: float) -> None:
+        """Do nothing for so long, visibly."""
+        self.waiting_seconds = seconds
+        await asyncio.sleep(seconds)
+        self.waiting_seconds = 0.0
+
+
+async def wait_for(allowance: Allowance) -> None:
+    """Take one of an allowance, when it is there."""
+    now = asyncio.get_running_loop().time
+    # Who is woken first takes; the others look again.
+    while delay := allowance.delay(now()):  # noqa: ASYNC110  # the time is known, an event would add nothing
+        await asyncio.sleep(delay)
+    allowance.take(now())
