@@ -119,7 +119,8 @@ class Capture:
         """Close connections, write and sync what was received; raises the bug that ended it, if any."""
         if self.loop is not None and self.main is not None and self.thread.is_alive():
             self.loop.call_soon_threadsafe(self.main.cancel)
-        self.thread.join()
+        if self.thread.ident is not None:
+            self.thread.join()
         if self.failure is not None:
             raise self.failure
 
@@ -134,10 +135,11 @@ class Capture:
             asyncio.run(self.capture())
         except asyncio.CancelledError:
             pass
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # told to who started us, and raised there
             self.failure = error
-            self.logger.error("capture crashed", exc_info=error)
         finally:
+            if self.failure is not None:
+                self.logger.error("capture crashed", exc_info=self.failure)
             self.started.set()
 
     async def capture(self) -> None:
@@ -190,18 +192,18 @@ class Capture:
         while True:
             await asyncio.sleep(self.policy.tick_seconds)
             used = resident_bytes()
+            slowed = f"{used} bytes in use" if used > self.policy.memory_bytes_max else ""
             for shard in self.shards:
-                open_connections = sum(
-                    each.state == "open" for keeper in shard.keepers for each in keeper.open
-                )
-                if "journal" not in shard.intake.brakes:
-                    shard.intake.note("tick", b'{"open":%d}' % open_connections)
-                if used > self.policy.memory_bytes_max:
-                    shard.intake.stop_reading("memory", f"{used} bytes in use")
-            if used > self.policy.memory_bytes_max:
+                is_open = [each.state == "open" for keeper in shard.keepers for each in keeper.open]
+                if not shard.intake.brakes:
+                    shard.intake.note("tick", b'{"open":%d}' % sum(is_open))
+                shard.intake.slow(slowed)
+                if slowed:
+                    shard.intake.pause()
+            if slowed:
                 await asyncio.sleep(self.policy.tick_seconds * MEMORY_PAUSE_PART)
-            for shard in self.shards:
-                shard.intake.read_on("memory")
+                for shard in self.shards:
+                    shard.intake.resume()
 
     def open_shard_journal(self, plan: ShardPlan) -> Writes:
         """The journal of a plan, ours alone."""

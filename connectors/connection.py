@@ -8,7 +8,6 @@ from random import Random
 from typing import Any, Literal
 
 import msgspec
-from websockets.exceptions import WebSocketException
 
 from connectors.intake import Intake
 from connectors.resilience import (
@@ -27,7 +26,7 @@ from connectors.resilience import (
 from connectors.rest import Rest, Unanswered
 from connectors.venues.decoding import pack_page
 from connectors.venues.protocol import Instrument, PageHeader, Venue
-from connectors.websocket import Socket, connection_problem, ended, open_socket
+from connectors.websocket import EXPECTED, Socket, connection_problem, ended, open_socket
 from schemas import Control, Frame, Trade
 from schemas.health import ConnectionEvent, FrameKind
 
@@ -174,8 +173,8 @@ class Connection:
         due = rotation_due(self.opened, self.shared.venue.limits, self.policy)
         asked = 0.0
         while True:
-            await asyncio.sleep(min(1.0, limit / 10, self.policy.healthy_seconds))
-            silent = 0.0 if self.intake.brakes else now() - self.socket.last_byte
+            await asyncio.sleep(min(1.0, limit / 10))
+            silent = self.socket.silent_seconds()
             if silent >= limit:
                 self.give_up(Problem("silent", f"not a byte for {silent:.1f} s"))
             elif (
@@ -254,10 +253,6 @@ class Connection:
         return ConnectionStatus(
             self.id, self.endpoint.url, state, self.frames, self.bytes, self.last_frame, self.last_data
         )
-
-
-# What may be wrong with the network, a peer or a URL; `connection_problem` says which.
-EXPECTED = (OSError, EOFError, UnicodeError, WebSocketException)
 
 
 class Keeper:

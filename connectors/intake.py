@@ -16,7 +16,7 @@ from connectors.resilience import Policy
 from connectors.segments import JournalError
 from schemas.health import FrameKind
 
-Brake = Literal["queue", "journal", "memory"]
+Brake = Literal["queue", "journal"]
 
 # What a queued frame costs beside its payload, so that a flood of tiny ones is bounded too.
 ENTRY_BYTES = 200
@@ -52,6 +52,7 @@ class IntakeStatus:
     queue_bytes_max: int
     queue_frames: int
     brakes: dict[Brake, str]
+    slowed: str
     next_position: int
     durable_position: int
 
@@ -71,6 +72,7 @@ class Intake:
         self.flowing = asyncio.Event()
         self.flowing.set()
         self.brakes: dict[Brake, str] = {}
+        self.slowed = ""
         self.sockets: set[Readable] = set()
         self.deadline: float | None = None
         self.last_time = 0
@@ -111,14 +113,30 @@ class Intake:
         if self.brakes:
             socket.pause()
 
+    def pause(self) -> None:
+        """Read nothing for now."""
+        for socket in self.sockets:
+            socket.pause()
+
+    def resume(self) -> None:
+        """Read on, unless a brake holds."""
+        if not self.brakes:
+            for socket in self.sockets:
+                socket.resume()
+
+    def slow(self, why: str) -> None:
+        """Say that, and why, reading is paused now and then; nothing ends that."""
+        if bool(why) != bool(self.slowed):
+            self.logger.warning("intake slowed", why=why) if why else self.logger.info("intake at full speed")
+        self.slowed = why
+
     def stop_reading(self, brake: Brake, why: str) -> None:
         """Hold all sockets back, and say so."""
         if brake not in self.brakes:
             self.logger.warning("intake stopped", brake=brake, why=why)
         self.brakes[brake] = why
         self.flowing.clear()
-        for socket in self.sockets:
-            socket.pause()
+        self.pause()
 
     def read_on(self, brake: Brake) -> None:
         """Release one brake; reading goes on when none is left."""
@@ -127,8 +145,7 @@ class Intake:
         self.logger.info("intake released", brake=brake)
         if not self.brakes:
             self.flowing.set()
-            for socket in self.sockets:
-                socket.resume()
+        self.resume()
 
     async def write(self) -> None:
         """Append what is queued until it is finished; frames of a few milliseconds make one block."""
@@ -189,6 +206,10 @@ class Intake:
         self.writers.shutdown(wait=False)
         return self.frames
 
+    def newest_position(self) -> int:
+        """At least the position that the last queued frame gets."""
+        return self.journal.next_position - 1 + self.frames
+
     def status(self) -> IntakeStatus:
         """How it stands."""
         return IntakeStatus(
@@ -196,6 +217,7 @@ class Intake:
             queue_bytes_max=self.policy.queue_bytes_max,
             queue_frames=self.frames,
             brakes=dict(self.brakes),
+            slowed=self.slowed,
             next_position=self.journal.next_position,
             durable_position=self.journal.durable_position,
         )

@@ -18,6 +18,7 @@ from websockets.exceptions import (
     InvalidStatus,
     InvalidURI,
     ProxyError,
+    WebSocketException,
 )
 from websockets.frames import DATA_OPCODES, CloseCode
 from websockets.frames import Frame as Piece
@@ -38,6 +39,7 @@ class Socket(ClientConnection):
         self.clock = clock
         self.received = 0
         self.last_byte = self.loop.time()
+        self.paused_at: float | None = None
         self.pieces: bytearray | None = None
         self.closing: asyncio.TimerHandle | None = None
 
@@ -74,12 +76,20 @@ class Socket(ClientConnection):
 
     def pause(self) -> None:
         """Stop reading: the peer is held back by TCP itself."""
-        self.transport.pause_reading()
+        if self.paused_at is None:
+            self.paused_at = self.loop.time()
+            self.transport.pause_reading()
 
     def resume(self) -> None:
-        """Read on; the time in between was no silence."""
-        self.last_byte = self.loop.time()
-        self.transport.resume_reading()
+        """Read on; the time in between was no silence of the peer's."""
+        if self.paused_at is not None:
+            self.last_byte += self.loop.time() - self.paused_at
+            self.paused_at = None
+            self.transport.resume_reading()
+
+    def silent_seconds(self) -> float:
+        """For how long we listened and heard nothing."""
+        return (self.loop.time() if self.paused_at is None else self.paused_at) - self.last_byte
 
     def abort(self) -> None:
         """End it now, without a goodbye."""
@@ -117,6 +127,10 @@ async def ended(socket: Socket) -> Problem:
     """Wait for the end of a connection and say why it came."""
     await socket.wait_closed()
     return connection_problem(socket.close_exc)
+
+
+# What may be wrong with the network, a peer or a URL.
+EXPECTED = (OSError, EOFError, UnicodeError, WebSocketException)
 
 
 def connection_problem(error: Exception) -> Problem:
