@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("operate.init:command", "Write a commented tape.toml."),
     "config": ("operate.config:command", "Show the configuration, where it came from, or its schema."),
+    "simulate": ("operate.simulate:command", "Serve simulated venues, for tests and for no network."),
     "completion": ("operate.completion:command", "Print the completion script of a shell."),
 }
 

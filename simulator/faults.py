@@ -1,0 +1,210 @@
+"""What goes wrong, how likely, and for how long; every firing is counted, and one seed decides all of them.
+
+A fault spoils what is sent, never what is true: the market and its history stay as they were made, except
+`id_reset`, which a real venue does to its own truth.
+"""
+
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from random import Random
+
+from simulator.venues.protocol import Outgoing
+from simulator.websocket import Wire
+
+# Each frame of trades, by itself, on one connection.
+FRAME_FAULTS = {
+    "drop": "a frame of trades is never sent",
+    "duplicate": "a frame of trades is sent twice",
+    "reorder": "a frame of trades is sent after the next one",
+    "delay": "a frame of trades is sent seconds late",
+    "wrong_id": "a trade is sent once more, with its id and another price",
+    "malformed": "a frame that is not what it should be is sent as well",
+    "huge": "a frame of 16 MiB is sent as well",
+    "bomb": "a compressed frame that unpacks to 32 MiB is sent as well",
+}
+# Each connection, once a second.
+CONNECTION_FAULTS = {
+    "freeze": "nothing at all is sent for seconds; pings are answered",
+    "freeze_data": "no market data is sent for seconds; heartbeats go on",
+    "half_open": "the socket stays open, and nobody is there",
+    "cut": "the connection ends in the middle of a frame",
+    "close": "the venue closes with 1008, 1011, 1012, 1013, or without a code (1006)",
+}
+# Each venue, once a second.
+VENUE_FAULTS = {
+    "stall": "one symbol is silent on the stream for seconds; REST goes on",
+    "id_reset": "one symbol's ids begin at 1 again",
+    "shutdown": "the venue announces its shutdown, then cuts every connection",
+}
+# Each REST request.
+REST_FAULTS = {
+    "rest_slow": "the answer comes seconds late",
+    "rest_error": "500",
+    "rest_throttle": "429 with Retry-After",
+    "rest_html": "502 with a page for people",
+    "rest_reset": "the connection is reset instead",
+    "retention": "only the newest 100 trades of a symbol are to be had",
+}
+FAULTS = FRAME_FAULTS | CONNECTION_FAULTS | VENUE_FAULTS | REST_FAULTS
+
+# How long each lasts when nobody says otherwise, in seconds.
+SECONDS = {
+    "delay": 0.5,
+    "freeze": 10.0,
+    "freeze_data": 10.0,
+    "half_open": 60.0,
+    "stall": 10.0,
+    "rest_slow": 5.0,
+}
+CLOSE_CODES = (1006, 1008, 1011, 1012, 1013)
+HUGE_BYTES = 16 * 1024 * 1024
+BOMB_BYTES = 32 * 1024 * 1024
+RETENTION_TRADES = 100
+
+
+@dataclass(frozen=True)
+class Fault:
+    """How likely a fault is at each opportunity, and how long it lasts."""
+
+    probability: float
+    seconds: float = 0.0
+
+
+def parse_faults(text: str) -> dict[str, Fault]:
+    """Faults from `name:probability[:seconds],…`; raises ValueError for one that is not."""
+    faults: dict[str, Fault] = {}
+    for part in filter(None, (one.strip() for one in text.split(","))):
+        name, *numbers = part.split(":")
+        if name not in FAULTS:
+            raise ValueError(f"no fault {name!r}; there are {', '.join(FAULTS)}")
+        if not 1 <= len(numbers) <= 2:
+            raise ValueError(f"{part!r} is not name:probability or name:probability:seconds")
+        probability, seconds = (
+            float(numbers[0]),
+            float(numbers[1]) if len(numbers) == 2 else SECONDS.get(name, 0.0),
+        )
+        if not (0 <= probability <= 1 and 0 <= seconds < 1e9):
+            raise ValueError(f"{part!r}: a probability is 0 to 1, and seconds are not negative")
+        faults[name] = Fault(probability, seconds)
+    return faults
+
+
+class Chances:
+    """Which faults fire, by chance or because somebody asked; counts each."""
+
+    def __init__(self, faults: Mapping[str, Fault], seed: str, fired: Counter[str]) -> None:
+        self.faults = faults
+        self.random = Random(seed)
+        self.fired = fired
+        self.asked: Counter[str] = Counter()
+
+    def fires(self, name: str) -> bool:
+        if self.asked[name]:
+            self.asked[name] -= 1
+        elif name not in self.faults or self.random.random() >= self.faults[name].probability:
+            return False
+        self.fired[name] += 1
+        return True
+
+    def seconds(self, name: str) -> float:
+        return self.faults[name].seconds if name in self.faults else SECONDS.get(name, 0.0)
+
+    def any_of(self, names: Iterable[str]) -> bool:
+        """Whether one of these could fire at all."""
+        return any(name in self.faults or self.asked[name] for name in names)
+
+
+class FrameFaults:
+    """What one connection's chances do to the frames on their way to it."""
+
+    def __init__(self, venue: str, chances: Chances) -> None:
+        self.venue = venue
+        self.chances = chances
+        self.held: Outgoing | None = None  # waits for a frame that overtakes it
+        self.late: list[tuple[int, Outgoing]] = []  # when to send it, in microseconds
+
+    def spoil(self, frames: list[Outgoing], now: int) -> list[Outgoing]:
+        """The frames as they go out."""
+        out = [frame for due, frame in self.late if due <= now]
+        if out:
+            self.late = [one for one in self.late if one[0] > now]
+        if not self.held and not self.chances.any_of(FRAME_FAULTS):
+            return out + frames
+        for frame in frames:
+            if frame.trades:
+                self.spoil_trades(frame, now, out)
+            else:
+                out.append(frame)
+        return out
+
+    def spoil_trades(self, frame: Outgoing, now: int, out: list[Outgoing]) -> None:
+        fires = self.chances.fires
+        if fires("drop"):
+            return
+        if fires("delay"):
+            self.late.append((now + int(self.chances.seconds("delay") * 1_000_000), frame))
+            return
+        if not self.held and fires("reorder"):
+            self.held = frame
+            return
+        out.append(frame)
+        if self.held:
+            out.append(self.held)
+            self.held = None
+        if fires("duplicate"):
+            out.append(frame)
+        if fires("wrong_id"):
+            out.append(frame._replace(trades=(), payload=with_other_price(frame)))
+        for name, payload in (("malformed", self.malformed), ("huge", huge), ("bomb", bomb)):
+            if fires(name):
+                out.append(frame._replace(trades=(), payload=payload(frame)))
+
+    def malformed(self, frame: Outgoing) -> bytes:
+        """One of the ways in which a frame can be unreadable."""
+        payload = frame.payload
+        number = (
+            b'"price":NaN'
+            if self.venue == "kraken"
+            else b'"p":NaN'
+            if self.venue == "binance"
+            else b'"size":NaN'
+        )
+        ways = (
+            payload[: len(payload) // 2],
+            payload.replace(b":", b":\xff\xfe", 1),
+            payload[:-2] + b"," + number + payload[-2:],
+            b"[" * 20_000,
+            b"",
+            b"null",
+        )
+        return ways[int(self.chances.random.random() * len(ways))]
+
+
+def with_other_price(frame: Outgoing) -> bytes:
+    """The same trades with a price that differs in its first digit."""
+    for key in (b'"p":"', b'"price":"', b'"price":'):
+        at = frame.payload.find(key)
+        if at >= 0:
+            at += len(key)
+            digit = b"1" if frame.payload[at : at + 1] != b"1" else b"2"
+            return frame.payload[:at] + digit + frame.payload[at + 1 :]
+    raise AssertionError(f"no price in {frame.payload!r}")
+
+
+def huge(frame: Outgoing) -> bytes:
+    return b'{"padding":"' + b" " * HUGE_BYTES + b'"}'
+
+
+@lru_cache(maxsize=1)
+def bombed() -> Wire:
+    """A final text frame with the compressed bit set, as the extension allows once it was agreed."""
+    squeeze = zlib.compressobj(9, zlib.DEFLATED, -15)
+    data = (squeeze.compress(b" " * BOMB_BYTES) + squeeze.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    return Wire(b"\xc1\x7e" + len(data).to_bytes(2) + data)
+
+
+def bomb(frame: Outgoing) -> bytes:
+    return bombed()
