@@ -1,0 +1,264 @@
+"""`tape journal`: whether what is kept is sound, how much there is, and what it says."""
+
+import json
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from operate.cli import Session
+from operate.table import json_option, print_rows, visible
+from schemas.health import FrameKind
+
+if TYPE_CHECKING:
+    from connectors.segments import Inspection, Lost, Removed
+    from schemas import Frame
+
+# Frames that are in memory at a time.
+READ_FRAMES = 1_000
+
+
+@click.group("journal")
+def command() -> None:
+    """Check, measure or print what the journals hold."""
+
+
+def which(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which journals."""
+    directory = click.argument(
+        "directory", type=click.Path(path_type=Path, exists=True, file_okay=False), required=False
+    )
+    shard = click.option("--shard", help="Only this shard, such as binance-0.")
+    return directory(shard(click.pass_obj(verb)))
+
+
+@command.command("verify")
+@which
+@json_option
+@click.pass_context
+def verify(
+    context: click.Context, session: Session, directory: Path | None, shard: str | None, as_json: bool
+) -> None:
+    """Check every byte of the journals in DIRECTORY, or of all shards; exit 1 if anything is damaged."""
+    rows = [row for journal in journals(session, directory, shard) for row in findings(journal)]
+    print_rows(rows, as_json=as_json)
+    if any(row["verdict"] in ("damaged", "missing") for row in rows):
+        context.exit(1)
+
+
+@command.command("stat")
+@which
+@json_option
+def stat(session: Session, directory: Path | None, shard: str | None, as_json: bool) -> None:
+    """Say how much the journals in DIRECTORY hold, or those of all shards."""
+    print_rows([facts(journal) for journal in journals(session, directory, shard)], as_json=as_json)
+
+
+@command.command("cat")
+@which
+@click.option("--from", "position", type=click.IntRange(min=1), help="First position; else the oldest.")
+@click.option("--limit", type=click.IntRange(min=0), help="At most so many frames of a shard.")
+@click.option("--kind", type=click.Choice(get_args(FrameKind)), help="Only frames of this kind.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line.")
+def cat(
+    session: Session,
+    directory: Path | None,
+    shard: str | None,
+    position: int | None,
+    limit: int | None,
+    kind: str | None,
+    as_json: bool,
+) -> None:
+    """Print frames: shard, position, received, connection, number, kind, payload; base64: if not text."""
+    from itertools import islice
+
+    for journal in journals(session, directory, shard):
+        wanted = (frame for frame in frames(journal, position) if kind in (None, frame.kind))
+        for frame in islice(wanted, limit):
+            click.echo(as_object(frame) if as_json else as_line(frame))
+
+
+def journals(session: Session, directory: Path | None, shard: str | None) -> Iterator[Path]:
+    """The journals that were asked for."""
+    from connectors.errors import TapeError, unknown
+    from connectors.segments import segment_paths
+
+    if directory is not None and segment_paths(directory):
+        found = [directory]
+    else:
+        root = session.settings().data_dir
+        places = [directory] if directory else [root / mode / "journal" for mode in ("live", "simulated")]
+        shards = [path for place in places if place.is_dir() for path in sorted(place.iterdir())]
+        found = [path for path in shards if path.is_dir() and segment_paths(path)]
+        if not found:
+            hint = "name the directory of a shard, or one that holds shards"
+            raise TapeError(f"no journal in {' or '.join(map(str, places))}", hint=hint)
+    chosen = [path for path in found if shard in (None, path.name)]
+    if not chosen:
+        raise unknown("shard", shard or "", [path.name for path in found])
+    yield from chosen
+
+
+def findings(directory: Path) -> Iterator[dict[str, object]]:
+    """What is to be said of each segment of a journal and of what is not there."""
+    from connectors.segments import (
+        JournalError,
+        first_position,
+        inspect,
+        lost,
+        missing,
+        removed,
+        segment_paths,
+    )
+
+    gone: list[Lost | Removed] = [*lost(directory), *removed(directory)]
+    paths = segment_paths(directory)
+    expected = 1
+    for path in paths:
+        hole = missing(expected, first_position(path) - 1, gone)
+        if hole is not None:
+            yield row(directory, "missing", first=hole[0], last=hole[1])
+        try:
+            found = inspect(path)
+        except JournalError as error:
+            yield row(directory, "damaged", file=path.name, offset=0, detail=str(error))
+            expected = first_position(path)
+            continue
+        verdict, detail = judge(found, newest=path == paths[-1], overlap=expected - found.header.first)
+        yield row(
+            directory,
+            verdict,
+            file=path.name,
+            first=found.header.first,
+            last=found.next_position - 1,
+            offset=found.bytes_whole if found.torn else None,
+            detail=detail,
+        )
+        expected = found.next_position
+    for extent in lost(directory):
+        yield row(directory, "lost", first=extent.first, last=extent.last, detail=f"noticed {extent.noticed}")
+
+
+def judge(found: "Inspection", *, newest: bool, overlap: int) -> tuple[str, str]:
+    """How a segment is, and why."""
+    if found.damaged or (found.torn and not newest):
+        return "damaged", "what follows the offset was whole once"
+    if overlap > 0:
+        return "damaged", f"begins {overlap:,} positions before the end of the one before it"
+    if found.torn:
+        return "torn", f"{found.torn:,} bytes were never acknowledged; the next start drops them"
+    return "sound", ""
+
+
+def row(
+    directory: Path,
+    verdict: str,
+    *,
+    file: str | None = None,
+    first: int | None = None,
+    last: int | None = None,
+    offset: int | None = None,
+    detail: str = "",
+) -> dict[str, object]:
+    """One finding."""
+    frames = 0 if first is None or last is None else last - first + 1
+    return {
+        "shard": directory.name,
+        "verdict": verdict,
+        "first": first,
+        "last": last,
+        "frames": frames,
+        "file": file,
+        "offset": offset,
+        "detail": detail,
+    }
+
+
+def facts(directory: Path) -> dict[str, object]:
+    """How much a journal holds."""
+    from connectors.journal import holder
+    from connectors.segments import inspect, iso, lost, removed, segment_paths
+
+    inspected = [inspect(path) for path in segment_paths(directory)]
+    held = [found for found in inspected if found.next_position > found.header.first]
+    oldest = next(frames(directory, held[0].header.first), None) if held else None
+    newest = next(frames(directory, held[-1].next_position - 1), None) if held else None
+    return {
+        "shard": directory.name,
+        "segments": len(inspected),
+        "bytes": sum(found.bytes for found in inspected),
+        "frames": sum(found.next_position - found.header.first for found in inspected),
+        "first": oldest.position if oldest else None,
+        "last": newest.position if newest else None,
+        "oldest": iso(oldest.received) if oldest else None,
+        "newest": iso(newest.received) if newest else None,
+        "removed": sum(segment.count for segment in removed(directory)),
+        "lost": sum(extent.last - extent.first + 1 for extent in lost(directory)),
+        "writer": holder(directory),
+    }
+
+
+def frames(directory: Path, position: int | None) -> Iterator["Frame"]:
+    """The frames of a journal from a position on, else from the oldest, to where it ends now."""
+    from connectors.journal import JournalReader
+    from connectors.segments import (
+        SEGMENT_HEADER_BYTES_MAX,
+        first_position,
+        read_segment_header,
+        segment_paths,
+    )
+
+    oldest = segment_paths(directory)[0]
+    with oldest.open("rb") as file:
+        header = read_segment_header(oldest, file.read(SEGMENT_HEADER_BYTES_MAX))
+    reader = JournalReader(
+        directory,
+        exchange=header.exchange,
+        shard=header.shard,
+        position=max(position or 1, first_position(oldest)) - 1,
+    )
+    try:
+        while taken := reader.read(READ_FRAMES):
+            yield from taken
+    finally:
+        reader.close()
+
+
+def as_line(frame: "Frame") -> str:
+    """A frame as a person reads it."""
+    from connectors.segments import iso
+
+    text = as_text(frame.payload)
+    shown = f"base64:{b64encode(frame.payload).decode()}" if text is None else visible(text)
+    return (
+        f"{frame.shard}  {frame.position}  {iso(frame.received)}  {frame.connection}  {frame.number}  "
+        f"{frame.kind}  {shown}"
+    )
+
+
+def as_object(frame: "Frame") -> str:
+    """A frame as a program reads it."""
+    from connectors.segments import iso
+
+    text = as_text(frame.payload)
+    payload = {"payload_base64": b64encode(frame.payload).decode()} if text is None else {"payload": text}
+    facts = {
+        "exchange": frame.exchange,
+        "shard": frame.shard,
+        "position": frame.position,
+        "received": iso(frame.received),
+        "connection": frame.connection,
+        "number": frame.number,
+        "kind": frame.kind,
+    }
+    return json.dumps(facts | payload)
+
+
+def as_text(payload: bytes) -> str | None:
+    """The payload as text, if it is."""
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        return None
