@@ -1,8 +1,8 @@
 """Fills holes from a venue's trade history. Reconciled, not requested: the flow says again and again which
 holes are open, and this asks for what is open, settled and not under way.
 
-Every answer and every outcome is a frame in the shard's journal, so a crash between asking and answering loses
-nothing, and a replay asks for nothing again. Time here is the journal's: what its ticks say.
+Every answer and every outcome is a frame in the shard's journal, so a crash between asking and answering
+loses nothing, and a replay asks for nothing again. Time here is the journal's: what its ticks say.
 """
 
 import asyncio

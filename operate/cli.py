@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # In the order of `tape --help`: what a newcomer types first comes first.
 COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("operate.run:command", "Capture market data and show it moving."),
     "init": ("operate.init:command", "Write a commented tape.toml."),
     "config": ("operate.config:command", "Show the configuration, where it came from, or its schema."),
     "simulate": ("operate.simulate:command", "Serve simulated venues, for tests and for no network."),

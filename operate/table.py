@@ -3,8 +3,12 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
@@ -15,6 +19,18 @@ def print_rows(rows: Sequence[Mapping[str, object]], *, as_json: bool, columns: 
         click.echo(json.dumps(list(rows), indent=2, default=str))
         return
     from rich.console import Console
+
+    # A pipe has no width: let no line break there.
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    console = Console(width=width, highlight=False)
+    with console.capture() as text:
+        console.print(table_of(rows, columns))
+    # Not printed by rich, which ends the program with 1 when the reader has gone.
+    click.echo("\n".join(line.rstrip() for line in text.get().splitlines()))
+
+
+def table_of(rows: Sequence[Mapping[str, object]], columns: Sequence[str] = ()) -> "Table":
+    """The rows as a table of rich."""
     from rich.table import Table
     from rich.text import Text
 
@@ -25,13 +41,7 @@ def print_rows(rows: Sequence[Mapping[str, object]], *, as_json: bool, columns: 
         table.add_column(name.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell(row.get(name))) for name in shown))
-    # A pipe has no width: let no line break there.
-    width = None if sys.stdout.isatty() else PIPE_WIDTH
-    console = Console(width=width, highlight=False)
-    with console.capture() as text:
-        console.print(table)
-    # Not printed by rich, which ends the program with 1 when the reader has gone.
-    click.echo("\n".join(line.rstrip() for line in text.get().splitlines()))
+    return table
 
 
 # Wider than any row of ours, so that `grep` and `awk` see one row a line.
