@@ -42,7 +42,7 @@ fuzz: .venv/dev.stamp ## Give every decoder a million hostile frames
 	@$(BIN)/python -m pytest -q -n $(WORKERS) -m fuzz --fuzz-inputs 1000000 --timeout 3600
 
 schema: .venv/dev.stamp ## Freeze the present schemas into schemas/history
-	@$(BIN)/python -m schemas.avro
+	@$(BIN)/python -m schemas.freeze
 
 requirements: build/uv/bin/uv ## Pin what pyproject.toml asks for (UPGRADE=--upgrade: the newest of it)
 	@$(COMPILE) --output-file requirements.txt
