@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 # In the order of `tape --help`: what a newcomer types first comes first.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "run": ("operate.run:command", "Capture market data and show it moving."),
+    "run": ("operate.run:command", "Capture market data and show it moving; Ctrl-C stops."),
     "init": ("operate.init:command", "Write a commented tape.toml."),
     "config": ("operate.config:command", "Show the configuration, where it came from, or its schema."),
-    "simulate": ("operate.simulate:command", "Serve simulated venues, for tests and for no network."),
+    "simulate": ("operate.simulate:command", "Serve simulated venues on loopback until told to stop."),
     "completion": ("operate.completion:command", "Print the completion script of a shell."),
 }
 
