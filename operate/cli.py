@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("operate.run:command", "Capture market data and show it moving; Ctrl-C stops."),
     "init": ("operate.init:command", "Write a commented tape.toml."),
     "config": ("operate.config:command", "Show the configuration, where it came from, or its schema."),
+    "journal": ("operate.journal:command", "Check, measure or print what the journals hold."),
     "simulate": ("operate.simulate:command", "Serve simulated venues on loopback until told to stop."),
     "completion": ("operate.completion:command", "Print the completion script of a shell."),
 }
