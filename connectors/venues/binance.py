@@ -10,11 +10,11 @@ import msgspec
 from msgspec import Meta, Raw, Struct, field
 
 from connectors.venues import decoding, protocol
-from connectors.venues.decoding import Refused, epoch_time, known, said, spot_quote, spot_trade
+from connectors.venues.decoding import known, said, spot_quote, spot_trade
 from connectors.venues.protocol import Decoded, Id, Instrument, Instruments, PageHeader, Request
-from schemas import Control, Frame, Quote, Trade
+from connectors.venues.values import Refused, epoch_time
+from schemas import Frame, Quote, Trade
 from schemas.fields import Side
-from schemas.health import FrameKind
 
 # A symbol takes two streams; one message for 200 keeps far below the venue's 5 messages a second.
 STREAMS_PER_MESSAGE = 200
@@ -77,54 +77,27 @@ _wire_trade = msgspec.json.Decoder(WireTrade).decode
 _wire_quote = msgspec.json.Decoder(WireQuote).decode
 _rows = msgspec.json.Decoder(list[Raw]).decode
 _row = msgspec.json.Decoder(HistoricalTrade).decode
-_listed = msgspec.json.Decoder(Listed).decode
 _exchange_info = msgspec.json.Decoder(ExchangeInfo).decode
 
 
-def parse(frame: Frame, instruments: Instruments) -> list[Decoded]:
+def parse(frame: Frame, instruments: Instruments, records: list[Decoded]) -> None:
     # Only trades end in a flag. The guess spares them a second decoding; a wrong one costs nothing else.
     if frame.payload[-3:] == b"e}}":
         try:
-            return [trade(frame, _trade_envelope(frame.payload).data, instruments)]
+            wire = _trade_envelope(frame.payload).data
         except msgspec.ValidationError:
-            return parse_any(frame, instruments)
-    return parse_any(frame, instruments)
+            pass
+        else:
+            records.append(trade(frame, wire, instruments))
+            return
+    records.append(parse_any(frame, _envelope(frame.payload), instruments))
 
 
-def parse_any(frame: Frame, instruments: Instruments) -> list[Decoded]:
-    message = _envelope(frame.payload)
+def parse_any(frame: Frame, message: Envelope, instruments: Instruments) -> Decoded:
     if message.stream.endswith("@trade"):
-        return [trade(frame, _wire_trade(message.data), instruments)]
+        return trade(frame, _wire_trade(message.data), instruments)
     if message.stream.endswith("@bookTicker"):
-        return [quote(frame, _wire_quote(message.data), instruments)]
-    return [control(frame, message)]
-
-
-def trade(frame: Frame, wire: WireTrade, instruments: Instruments) -> Trade:
-    listed = instruments.get(wire.symbol) or known(instruments, wire.symbol)
-    side, maker = taker(wire.buyer_is_maker)
-    vendor_data = (
-        f'{listed.vendor_prefix},"event_type":"trade","event_time":"{wire.event_time}",'
-        f'"trade_time":"{wire.time}","is_buyer_maker":"{maker}"}}'
-    )
-    time = epoch_time(wire.time)
-    return spot_trade(frame, listed, wire.id, time, wire.price, wire.quantity, side, vendor_data)
-
-
-def taker(buyer_is_maker: bool) -> tuple[Side, str]:
-    """The side of the one who did not wait, and the venue's own word for it."""
-    return ("SELL", "true") if buyer_is_maker else ("BUY", "false")
-
-
-def quote(frame: Frame, wire: WireQuote, instruments: Instruments) -> Quote:
-    listed = known(instruments, wire.symbol)
-    bid, ask = (wire.bid_price, wire.bid_quantity), (wire.ask_price, wire.ask_quantity)
-    vendor_data = f'{listed.vendor_prefix},"event_type":"bookTicker"}}'
-    # The venue gives this message no time of its own.
-    return spot_quote(frame, listed, wire.update, frame.received, bid, ask, vendor_data)
-
-
-def control(frame: Frame, message: Envelope) -> Control:
+        return quote(frame, _wire_quote(message.data), instruments)
     if message.event == "serverShutdown" or message.stream == "!serverShutdown":
         return said(frame, "shutdown", detail="serverShutdown")
     if message.stream:
@@ -136,29 +109,41 @@ def control(frame: Frame, message: Envelope) -> Control:
     raise Refused("unknown_message", "neither a stream nor an answer")
 
 
-def classify(payload: bytes) -> FrameKind:
-    is_market = payload.startswith(b'{"stream":"') and payload[11:12] != b"!"
-    return "data" if is_market else "control"
+def trade(frame: Frame, wire: WireTrade, instruments: Instruments) -> Trade:
+    listed = instruments.get(wire.symbol) or known(instruments, wire.symbol)
+    side, maker = taker(wire.buyer_is_maker)
+    own = (
+        f'{listed.vendor_prefix},"event_type":"trade","event_time":"{wire.event_time}",'
+        f'"trade_time":"{wire.time}","is_buyer_maker":"{maker}"}}'
+    )
+    return spot_trade(frame, listed, wire.id, epoch_time(wire.time), wire.price, wire.quantity, side, own)
+
+
+def taker(buyer_is_maker: bool) -> tuple[Side, str]:
+    """The side of the one who did not wait, and the venue's own word for it."""
+    return ("SELL", "true") if buyer_is_maker else ("BUY", "false")
+
+
+def quote(frame: Frame, wire: WireQuote, instruments: Instruments) -> Quote:
+    listed = known(instruments, wire.symbol)
+    bid, ask = (wire.bid_price, wire.bid_quantity), (wire.ask_price, wire.ask_quantity)
+    own = f'{listed.vendor_prefix},"event_type":"bookTicker"}}'
+    # The venue gives this message no time of its own.
+    return spot_quote(frame, listed, wire.update, frame.received, bid, ask, own)
 
 
 def subscribe(instruments: Sequence[Instrument]) -> list[bytes]:
     streams = [
-        f"{listed.native.lower()}@{stream}" for listed in instruments for stream in ("trade", "bookTicker")
+        f"{listed.native.lower()}@{kind}" for listed in instruments for kind in ("trade", "bookTicker")
     ]
     return [
-        msgspec.json.encode(
-            {"method": "SUBSCRIBE", "params": streams[start : start + STREAMS_PER_MESSAGE], "id": start + 1}
-        )
-        for start in range(0, len(streams), STREAMS_PER_MESSAGE)
+        msgspec.json.encode({"method": "SUBSCRIBE", "params": names, "id": number})
+        for number, names in enumerate(decoding.groups(streams, STREAMS_PER_MESSAGE), 1)
     ]
-
-
-def listings(body: bytes) -> list[Raw]:
-    return _exchange_info(body).symbols
 
 
 def listing(raw: Raw) -> Instrument:
-    listed = _listed(raw)
+    listed = msgspec.json.decode(raw, type=Listed)
     return protocol.instrument("binance", listed.symbol, listed.base, listed.quote)
 
 
@@ -168,25 +153,17 @@ def repair(listed: Instrument, first: int, last: int, since: int) -> Request:
     return Request("/api/v3/historicalTrades", query, weight=25)
 
 
-def recent(listed: Instrument) -> Request:
-    return Request("/api/v3/trades", (("symbol", listed.rest), ("limit", "1")), weight=25)
-
-
 def page_record(frame: Frame, raw: Raw, listed: Instrument) -> Trade:
     row = _row(raw)
     side, maker = taker(row.buyer_is_maker)
-    vendor_data = f'{listed.vendor_prefix},"trade_time":"{row.time}","is_buyer_maker":"{maker}"}}'
+    own = f'{listed.vendor_prefix},"trade_time":"{row.time}","is_buyer_maker":"{maker}"}}'
     time = epoch_time(row.time)
-    return spot_trade(frame, listed, row.id, time, row.price, row.quantity, side, vendor_data, "repair")
+    return spot_trade(frame, listed, row.id, time, row.price, row.quantity, side, own, "repair")
 
 
 def following(header: PageHeader, listed: Instrument, trades: Sequence[Trade], body: bytes) -> Request | None:
     newest = decoding.sequence(trades[-1]) if trades else header.last
     return repair(listed, newest + 1, header.last, header.since) if newest < header.last else None
-
-
-def throttled(status: int, body: bytes) -> bool:
-    return status in (418, 429) or b'"code":-1003' in body[:40]
 
 
 BINANCE = protocol.Venue(
@@ -209,14 +186,13 @@ BINANCE = protocol.Venue(
     symbols=("BTC-USDT", "ETH-USDT", "BNB-USDT"),
     connect_path="/stream?timeUnit=MICROSECOND",
     subscribe=subscribe,
-    classify=classify,
-    decode=decoding.guarded(parse),
-    keep_alive=decoding.no_message,
+    classify=decoding.classifier(b'{"result"', b'{"code"', b'{"stream":"!', b'{"e":"serverShutdown"'),
+    decode_many=decoding.guarded(parse),
     alive=Request("/api/v3/ping"),
     metadata=Request("/api/v3/exchangeInfo", (("symbolStatus", "TRADING"),), weight=20),
-    decode_metadata=decoding.metadata_decoder(listings, listing),
+    decode_metadata=decoding.metadata_decoder(lambda body: _exchange_info(body).symbols, listing),
     repair=repair,
-    recent=recent,
+    recent=lambda listed: Request("/api/v3/trades", (("symbol", listed.rest), ("limit", "1")), weight=25),
     decode_page=decoding.page_decoder(_rows, page_record, following),
-    throttled=throttled,
+    throttled=lambda status, body: status in (418, 429) or b'"code":-1003' in body[:40],
 )

@@ -1,14 +1,13 @@
-"""What the decoders of all venues share: refusals, numbers, times, pages, and how a record is made."""
+"""What the decoders of all venues share: how a record is made, what is refused, and how pages are read."""
 
 import re
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec import Raw
 
+from connectors.venues import protocol
 from connectors.venues.protocol import (
     FRAME_BYTES_MAX,
     Decoded,
@@ -18,48 +17,21 @@ from connectors.venues.protocol import (
     PageHeader,
     Request,
 )
+from connectors.venues.values import TEXT_CHARACTERS_MAX, Refused, number, plain_number, plain_numbers
 from schemas import Control, DeadLetter, Frame, Quote, Trade
 from schemas.fields import Origin, Side
-from schemas.health import Reason, What
+from schemas.health import FrameKind, Reason, What
 
-# No venue sends a number this long; refusing it by length keeps exponent bombs away from arithmetic.
-NUMBER_CHARACTERS_MAX = 40
-
-
-class Refused(Exception):
-    """A message, or one record of it, that cannot be accepted; becomes a DeadLetter."""
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(detail)
-        self.reason: Reason = reason
-        self.detail = detail
+# How much of a venue's explanation a record repeats.
+DETAIL_CHARACTERS_MAX = 200
 
 
 def known(instruments: Instruments, native: str) -> Instrument:
     """The instrument of that name, or Refused."""
     found = instruments.get(native)
     if found is None:
-        raise Refused("unknown_symbol", f"symbol {native[:NUMBER_CHARACTERS_MAX]!r}")
+        raise Refused("unknown_symbol", f"symbol {native[:TEXT_CHARACTERS_MAX]!r}")
     return found
-
-
-# What decimal(38,18) holds, in the plain form that venues use: no sign, exponent, NaN or padding.
-plain_number = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,18})?").fullmatch
-plain_numbers = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,18})? [0-9]{1,20}(?:\.[0-9]{1,18})?").fullmatch
-_number = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?").fullmatch
-# Larger exponents do not fit decimal(38,18) whatever stands before them, and are never expanded.
-_small_exponent = re.compile(r"-?[0-9]+(?:\.[0-9]+)?[eE][+-]?[0-9]{1,2}").fullmatch
-
-
-def number(text: str, field: str) -> str:
-    """The plain digits of a price or size, or Refused; a negative one passes, for validation to name."""
-    if len(text) <= NUMBER_CHARACTERS_MAX and _small_exponent(text):
-        text = format(Decimal(text), "f")
-    if plain_number(text.removeprefix("-")):
-        return text
-    if len(text) <= NUMBER_CHARACTERS_MAX and not _number(text):
-        raise Refused("not_a_number", f"{field} is {text!r}")
-    raise Refused("precision", f"{field} is {text[:NUMBER_CHARACTERS_MAX]!r}, {len(text)} characters")
 
 
 def spot_trade(
@@ -149,8 +121,27 @@ def spot_quote(
     )
 
 
-def dead_letter(frame: Frame, reason: Reason, detail: str, *, index: int = 0) -> DeadLetter:
-    """What decoding could not accept, with its coordinates."""
+Why = tuple[Reason, str]
+
+# What a hostile frame may cause; anything else that is raised is a bug of ours.
+EXPECTED = (Refused, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def refusal(error: Exception) -> Why:
+    """Why something could not be read, from one of the EXPECTED errors."""
+    if isinstance(error, Refused):
+        return error.reason, error.detail
+    text = str(error)[:DETAIL_CHARACTERS_MAX]
+    if not isinstance(error, msgspec.ValidationError):
+        return "malformed", text
+    if text.startswith("Invalid value"):  # of the field that names what sort of message it is
+        return "unknown_message", text
+    return ("missing_field" if "missing required field" in text else "wrong_type"), text
+
+
+def dead_letter(frame: Frame, why: Why, index: int) -> DeadLetter:
+    """What decoding could not accept, with its coordinates; `index` counts the frame's records."""
+    reason, detail = why
     return DeadLetter(
         message_id=f"{frame.exchange}:{frame.shard}:{frame.position}:{index}",
         exchange=frame.exchange,
@@ -168,22 +159,6 @@ def dead_letter(frame: Frame, reason: Reason, detail: str, *, index: int = 0) ->
     )
 
 
-def refusal(error: Exception) -> tuple[Reason, str] | None:
-    """Why a frame could not be read; None for an error that is a bug of ours."""
-    if isinstance(error, Refused):
-        return error.reason, error.detail
-    if isinstance(error, msgspec.ValidationError):
-        text = str(error)
-        return ("missing_field" if "missing required field" in text else "wrong_type"), text
-    if isinstance(error, msgspec.DecodeError | UnicodeDecodeError | RecursionError):
-        return "malformed", str(error)[:200]
-    return None
-
-
-# What an asset is called on venues that spell out both in a pair's name.
-asset = re.compile(r"[A-Z0-9.]{1,20}").fullmatch
-
-
 def said(
     frame: Frame, what: What, *, symbol: str | None = None, newest_id: int | None = None, detail: str = ""
 ) -> Control:
@@ -196,87 +171,90 @@ def said(
         what=what,
         symbol=symbol,
         newest_id=newest_id,
-        detail=detail,
+        detail=detail[:DETAIL_CHARACTERS_MAX],
     )
 
 
-def guarded(
-    parse: Callable[[Frame, Instruments], list[Decoded]],
-) -> Callable[[Frame, Instruments], list[Decoded]]:
-    """Turn a parser that may refuse into a decoder that never raises, whatever the bytes."""
-
-    def decode(frame: Frame, instruments: Instruments) -> list[Decoded]:
-        if len(frame.payload) > FRAME_BYTES_MAX:
-            return [dead_letter(frame, "too_large", f"{len(frame.payload)} bytes")]
-        try:
-            return parse(frame, instruments)
-        except Exception as error:
-            why = refusal(error)
-            if why is None:
-                raise
-            return [dead_letter(frame, *why)]
-
-    return decode
+def symbol_of(instruments: Instruments, native: str) -> str | None:
+    """Our name of something that a venue speaks about, else the beginning of the venue's, if it says any."""
+    listed = instruments.get(native)
+    return listed.symbol if listed else native[:TEXT_CHARACTERS_MAX] or None
 
 
-def token(raw: msgspec.Raw) -> str:
-    """The text of a JSON number as the venue wrote it, never through a float; Refused if it is no number."""
-    text = str(raw, "ascii")
-    if text[:1] in "-0123456789":
-        return text
-    raise msgspec.ValidationError(f"Expected a number, got {text[:NUMBER_CHARACTERS_MAX]}")
+def words(listed: Instrument, own: Mapping[str, str]) -> str:
+    """The vendor_data of a record, the native pair and the venue's own words, whatever is in them."""
+    return (
+        f"{listed.vendor_prefix},{msgspec.json.encode(own).decode()[1:]}"
+        if own
+        else listed.vendor_prefix + "}"
+    )
 
 
-def quoted(text: str) -> str:
-    """The text as a JSON string, whatever is in it."""
-    return msgspec.json.encode(text).decode()
-
-
-def no_message(now: int) -> bytes | None:
-    """For venues where protocol pings are enough."""
-    return None
-
-
-def epoch_time(value: int) -> int:
-    """Microseconds of a venue's milliseconds or microseconds, told apart by magnitude, or Refused."""
-    if 1_000_000_000_000 <= value < 10_000_000_000_000:
-        return value * 1_000
-    return sane_time(value)
-
-
-def sane_time(microseconds: int) -> int:
-    """The same, from September 2001 to November 2286, or Refused."""
-    if 1_000_000_000_000_000 <= microseconds < 10_000_000_000_000_000:
-        return microseconds
-    raise Refused("time", f"time {microseconds}")
-
-
-def clock_time(text: str) -> int:
-    """Microseconds of an RFC 3339 time in UTC, finer digits cut off, or Refused."""
-    found = _clock(text)
+def side(words: Mapping[str, Side], word: str) -> Side:
+    """The side that a venue's word means, or Refused."""
+    found = words.get(word)
     if found is None:
-        raise Refused("time", f"time {text[:NUMBER_CHARACTERS_MAX]!r}")
-    second, fraction = found.groups()
-    return _second(second) + int((fraction or "0")[:6].ljust(6, "0"))
+        raise Refused("side", f"side {word[:TEXT_CHARACTERS_MAX]!r}")
+    return found
 
 
-_clock = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?Z").fullmatch
+def guarded(
+    parse: Callable[[Frame, Instruments, list[Decoded]], None],
+) -> Callable[[Sequence[Frame], Instruments], list[Decoded]]:
+    """Make a parser, which appends a frame's records and may refuse, a decoder that never raises."""
+
+    def decode_many(frames: Sequence[Frame], instruments: Instruments) -> list[Decoded]:
+        records: list[Decoded] = []
+        for frame in frames:
+            payload = frame.payload
+            try:
+                if len(payload) > FRAME_BYTES_MAX:
+                    raise Refused("too_large", f"{len(payload)} bytes")
+                if not payload.isascii():
+                    payload.decode()  # also where nobody reads, so that what we store is text
+                parse(frame, instruments, records)
+            except EXPECTED as error:
+                records.append(dead_letter(frame, refusal(error), 0))
+        return records
+
+    return decode_many
 
 
-@lru_cache(maxsize=1_024)  # seconds that recent trades share
-def _second(text: str) -> int:
-    """Microseconds of a second such as 2023-09-25T07:49:37."""
-    try:
-        since_epoch = datetime.fromisoformat(text).replace(tzinfo=UTC) - datetime.fromtimestamp(0, UTC)
-    except ValueError as error:
-        raise Refused("time", f"time {text!r}: {error}") from error
-    return sane_time(since_epoch // timedelta(microseconds=1))
+def each(items: Iterable[Any], record: Callable[[int, Any], Decoded]) -> tuple[list[Decoded], list[Why]]:
+    """A record for each numbered item, trades in the order of their ids, and why others cannot be read."""
+    records: list[Decoded] = []
+    refused: list[Why] = []
+    for index, item in enumerate(items):
+        try:
+            records.append(record(index, item))
+        except EXPECTED as error:
+            refused.append(refusal(error))
+    if len(records) > 1 and isinstance(records[0], Trade):
+        records.sort(key=sequence)
+    return records, refused
 
 
-def seconds_time(text: str) -> int:
-    """Microseconds of a decimal number of seconds, finer digits cut off, or Refused."""
-    second, _, fraction = number(text, "time").partition(".")
-    return sane_time(int(second + fraction[:6].ljust(6, "0")))
+def batched(frame: Frame, items: Iterable[Any], record: Callable[[int, Any], Decoded]) -> list[Decoded]:
+    """The records of a message's numbered items; an item that cannot be read costs only itself."""
+    records, refused = each(items, record)
+    return records + [dead_letter(frame, why, index) for index, why in enumerate(refused, len(records))]
+
+
+def sequence(trade: Any) -> int:
+    """The venue's number of a trade that must have one."""
+    number = trade.source_sequence
+    assert isinstance(number, int)
+    return number
+
+
+def classifier(*control: bytes) -> Callable[[bytes], FrameKind]:
+    """What tells control messages, known by how they begin, from data and what may be data."""
+    return lambda payload: "control" if payload.startswith(control) else "data"
+
+
+def groups(items: Sequence[str], size: int) -> list[Sequence[str]]:
+    """The items in groups of at most `size`, for messages that may name only so many."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def pack_page(header: PageHeader, body: bytes) -> bytes:
@@ -284,29 +262,20 @@ def pack_page(header: PageHeader, body: bytes) -> bytes:
     return msgspec.json.encode(header) + b"\n" + body
 
 
-def in_order(records: Sequence[Decoded]) -> list[Decoded]:
-    """Trades in id order, then the rest as it came."""
-    trades = sorted((one for one in records if isinstance(one, Trade)), key=sequence)
-    return [*trades, *(one for one in records if not isinstance(one, Trade))]
+def unpack_page(payload: bytes) -> tuple[PageHeader, bytes]:
+    """What `pack_page` packed, or Refused."""
+    head, line_end, body = payload.partition(b"\n")
+    if not line_end:
+        raise Refused("malformed", "a repair frame without its header")
+    return _page_header(head), body
 
 
-def each(frame: Frame, items: Sequence[Any], record: Callable[[int, Any], Decoded]) -> list[Decoded]:
-    """One record for each numbered item; an item that cannot be read costs only itself."""
-    records: list[Decoded] = []
-    for index, item in enumerate(items):
-        try:
-            records.append(record(index, item))
-        except Exception as error:
-            why = refusal(error)
-            if why is None:
-                raise
-            records.append(dead_letter(frame, *why, index=index))
-    return records
+_page_header = msgspec.json.Decoder(PageHeader).decode
 
 
 def page_decoder(
-    rows: Callable[[bytes], Sequence[Any]],
-    record: Callable[[Frame, Any, Instrument], Trade],
+    rows: Callable[[bytes], Sequence[Raw]],
+    record: Callable[[Frame, Raw, Instrument], Trade],
     following: Callable[[PageHeader, Instrument, Sequence[Trade], bytes], Request | None],
 ) -> Callable[[Frame, Instruments], Page]:
     """A decoder of pages from how to split a body, read a row, and ask on after the trades of this page."""
@@ -315,27 +284,23 @@ def page_decoder(
         try:
             header, body = unpack_page(frame.payload)
             listed = known(instruments, header.native)
-            found = each(frame, rows(body), lambda _, row: record(frame, row, listed))
-            trades = sorted((one for one in found if isinstance(one, Trade)), key=sequence)
-            asked = [one for one in trades if header.first <= sequence(one) <= header.last]
-            letters = [one for one in found if isinstance(one, DeadLetter)]
+            found, refused = each(rows(body), lambda _, row: record(frame, row, listed))
+            trades = [trade for trade in found if isinstance(trade, Trade)]
             further = following(header, listed, trades, body)
-            # A venue that repeats its answer would be asked the same for ever.
-            return Page((*asked, *letters), None if further == header.request else further)
-        except Exception as error:
-            why = refusal(error)
-            if why is None:
-                raise
-            return Page((dead_letter(frame, *why),), None)
+        except EXPECTED as error:
+            return Page((dead_letter(frame, refusal(error), 0),), None)
+        asked = [trade for trade in trades if header.first <= sequence(trade) <= header.last]
+        letters = [dead_letter(frame, why, index) for index, why in enumerate(refused, len(asked))]
+        # A venue that repeats its answer would be asked the same for ever.
+        return Page((*asked, *letters), None if further == header.request else further)
 
     return decode_page
 
 
 def metadata_decoder(
-    listings: Callable[[bytes], Sequence[msgspec.Raw]],
-    listing: Callable[[msgspec.Raw], Instrument | None],
+    listings: Callable[[bytes], Iterable[Raw]], listing: Callable[[Raw], Instrument | None]
 ) -> Callable[[bytes], dict[str, Instrument]]:
-    """A decoder of metadata from how to split a body and read a listing, which may be none of ours (None).
+    """A decoder of metadata from how to split a body and read a listing (None: not one of ours).
 
     A listing that cannot be read costs only itself: its symbol stays unknown, and is told as such.
     """
@@ -350,11 +315,8 @@ def metadata_decoder(
                     continue
                 if listed is not None:
                     found[listed.native] = listed
-        except Exception as error:
-            why = refusal(error)
-            if why is None:
-                raise
-            raise ValueError(": ".join(why)) from error
+        except EXPECTED as error:
+            raise ValueError(": ".join(refusal(error))) from error
         if not found:
             raise ValueError("no instrument in it")
         return found
@@ -362,18 +324,16 @@ def metadata_decoder(
     return decode_metadata
 
 
-def sequence(trade: Trade) -> int:
-    """The venue's number of a trade that must have one."""
-    assert trade.source_sequence is not None
-    return trade.source_sequence
+def speller(exchange: str, separator: str) -> Callable[[str], Instrument | None]:
+    """What reads an instrument off a name that spells out both assets; None for a name that does not.
 
+    No guess where an asset ends, as with BTCUSDT: the venue itself puts its separator between the two names
+    that its metadata gives. For people who look at frames; what is captured and kept comes from metadata.
+    """
 
-_page_header = msgspec.json.Decoder(PageHeader)
+    def spelled(native: str) -> Instrument | None:
+        found = assets(native)
+        return protocol.instrument(exchange, native, *found.groups()) if found else None
 
-
-def unpack_page(payload: bytes) -> tuple[PageHeader, bytes]:
-    """What `pack_page` packed, or Refused."""
-    head, line_end, body = payload.partition(b"\n")
-    if not line_end:
-        raise Refused("malformed", "a repair frame without its header")
-    return _page_header.decode(head), body
+    assets = re.compile(rf"([A-Z0-9.]{{1,20}}){re.escape(separator)}([A-Z0-9.]{{1,20}})").fullmatch
+    return spelled

@@ -92,8 +92,12 @@ class Limits:
     messages: Budget  # what we send on one connection, pongs included
     rest: Budget
     subscriptions_max: int  # streams on one connection
-    lifetime_seconds: float | None  # the venue cuts a connection after this
     silence_seconds: float  # no frame at all for this long means that the peer is gone
+    lifetime_seconds: float | None = None  # the venue cuts a connection after this
+
+
+def nothing(asked: object) -> None:
+    """The answer of a venue that needs no such thing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,19 +111,24 @@ class Venue:
     limits: Limits
     symbols: tuple[str, ...]  # what is captured when nobody says otherwise
 
-    connect_path: str  # appended to a websocket URL
+    connect_path: str = ""  # appended to a websocket URL
     subscribe: Callable[[Sequence[Instrument]], list[bytes]]  # what to send once connected
     classify: Callable[[bytes], FrameKind]  # cheap: data or control, without full decoding
-    decode: Callable[[Frame, Instruments], list[Decoded]]
-    keep_alive: Callable[[int], bytes | None]  # message to send when idle; None: protocol pings do
+    decode_many: Callable[[Sequence[Frame], Instruments], list[Decoded]]
+    keep_alive: Callable[[int], bytes | None] = nothing  # message to send when idle; None: protocol pings do
 
     alive: Request  # the cheapest question, to find out whether the venue answers at all
     metadata: Request
     decode_metadata: Callable[[bytes], dict[str, Instrument]]  # raises ValueError
+    spelled: Callable[[str], Instrument | None] = nothing  # the pair that a native name spells out itself
     repair: Callable[[Instrument, int, int, int], Request]  # (instrument, first, last, since)
     recent: Callable[[Instrument], Request]  # newest trades, to compare with a silent stream
     decode_page: Callable[[Frame, Instruments], Page]
     throttled: Callable[[int, bytes], bool]  # (status, body): the venue asks us to slow down
+
+    def decode(self, frame: Frame, instruments: Instruments) -> list[Decoded]:
+        """The records of one frame; of many at once, `decode_many` makes the same for less."""
+        return self.decode_many((frame,), instruments)
 
 
 def instrument(exchange: str, native: str, base: str, quote: str, *, rest: str = "") -> Instrument:

@@ -1,0 +1,108 @@
+"""What the texts of venues mean: numbers and times, strictly and exactly. Nothing here knows a record."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
+
+import msgspec
+
+from schemas.health import Reason
+
+# How much of a venue's text a detail repeats, and the longest number that is worth converting.
+TEXT_CHARACTERS_MAX = 40
+
+
+class Refused(Exception):
+    """A message, or one record of it, that cannot be accepted; becomes a DeadLetter."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason: Reason = reason
+        self.detail = detail
+
+
+# What decimal(38,18) holds, in the plain form that venues use: no exponent, NaN or padding. A negative number
+# passes, for validation to name. Possessive, so that a number that does not match costs no more.
+_PLAIN = r"-?[0-9]{1,20}+(?:\.[0-9]{1,18}+)?+"
+plain_number = re.compile(_PLAIN).fullmatch
+plain_numbers = re.compile(f"{_PLAIN} {_PLAIN}").fullmatch
+_any_number = re.compile(r"-?[0-9]++(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+").fullmatch
+# A larger exponent fits decimal(38,18) whatever stands before it as little as this one; it is never expanded.
+_small_exponent = re.compile(r"-?[0-9]+(?:\.[0-9]+)?[eE][+-]?[0-9]{1,2}").fullmatch
+
+
+def number(text: str, field: str) -> str:
+    """The plain digits of a price or size, or Refused."""
+    if len(text) <= TEXT_CHARACTERS_MAX and _small_exponent(text):
+        text = format(Decimal(text), "f")
+    if plain_number(text):
+        return text
+    reason: Reason = "precision" if _any_number(text) else "not_a_number"
+    raise Refused(reason, f"{field} is {text[:TEXT_CHARACTERS_MAX]!r}, {len(text)} characters")
+
+
+def token(raw: msgspec.Raw) -> str:
+    """What the venue wrote, such as the digits of a JSON number before anybody made a float of them."""
+    return str(raw, "ascii")
+
+
+def offered(raw: msgspec.Raw) -> str | None:
+    """The same for a side of a quote; None where nobody offers."""
+    text = token(raw)
+    return None if text == "null" else text
+
+
+def sane_time(microseconds: int) -> int:
+    """The same, from September 2001 to November 2286, or Refused."""
+    if 1_000_000_000_000_000 <= microseconds < 10_000_000_000_000_000:
+        return microseconds
+    raise Refused("time", f"time {microseconds:.6e}")
+
+
+def epoch_time(value: int) -> int:
+    """Microseconds of a venue's microseconds or milliseconds, told apart by magnitude, or Refused."""
+    if 1_000_000_000_000_000 <= value < 10_000_000_000_000_000:
+        return value
+    return sane_time(value * 1_000)
+
+
+def clock_time(text: str) -> int:
+    """Microseconds of an RFC 3339 time in UTC such as 2023-09-25T07:49:37.708706Z, or Refused.
+
+    Digits after the sixth are cut off. Offsets, blanks and small letters are refused: no venue sends them.
+    """
+    fraction = text[20:26]
+    if (
+        len(text) == 27
+        and text[19] == "."
+        and text[26] == "Z"
+        and fraction.isdecimal()
+        and fraction.isascii()
+    ):
+        return _second(text[:19]) + int(fraction)
+    found = _other_fraction(text, 19)
+    if found is None:
+        raise Refused("time", f"time {text[:TEXT_CHARACTERS_MAX]!r}")
+    return _second(text[:19]) + int((found[1] or "0")[:6].ljust(6, "0"))
+
+
+_other_fraction = re.compile(r"(?:\.([0-9]{1,9}))?Z").fullmatch
+_whole_second = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}").fullmatch
+
+
+@lru_cache(maxsize=1_024)  # trades of the same second share the work; more seconds are never in flight
+def _second(text: str) -> int:
+    try:
+        if not _whole_second(text):
+            raise ValueError("not a time")
+        since_epoch = datetime.fromisoformat(text).replace(tzinfo=UTC) - datetime.fromtimestamp(0, UTC)
+    except ValueError as error:
+        raise Refused("time", f"time {text!r}: {error}") from error
+    return sane_time(since_epoch // timedelta(microseconds=1))
+
+
+def seconds_time(text: str) -> int:
+    """Microseconds of a decimal number of seconds, digits after the sixth cut off, or Refused."""
+    second, _, fraction = number(text, "time").partition(".")
+    return sane_time(int(second + fraction[:6].ljust(6, "0")))
