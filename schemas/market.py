@@ -25,7 +25,7 @@ class Trade(Struct, frozen=True, gc=False):
     trade_id: Annotated[str, Meta(description="the venue's id of the trade, as text")]
     symbol: Annotated[str, Meta(description="canonical BASE-QUOTE, such as BTC-USDT")]
     exchange: Annotated[str, Meta(description="venue that reported it, such as binance")]
-    asset_class: AssetClass
+    asset_class: Annotated[AssetClass, Meta(description="what kind of thing is traded")]
     timestamp: Annotated[Time, Meta(description="when the venue says it happened")]
     price: Annotated[Money, Meta(description="units of currency for one unit of the base asset")]
     quantity: Annotated[Money, Meta(description="units of the base asset")]
@@ -64,7 +64,7 @@ class Quote(Struct, frozen=True, gc=False):
     quote_id: Annotated[str, Meta(description="the venue's id of the update, else shard.position.index")]
     symbol: Annotated[str, Meta(description="canonical BASE-QUOTE, such as BTC-USDT")]
     exchange: Annotated[str, Meta(description="venue that reported it, such as binance")]
-    asset_class: AssetClass
+    asset_class: Annotated[AssetClass, Meta(description="what kind of thing is traded")]
     timestamp: Annotated[
         Time, Meta(description="when the venue says it was so; our receive time where it says none")
     ]
@@ -97,7 +97,7 @@ class Bar(Struct, frozen=True, gc=False):
     message_id: Annotated[str, Meta(description="exchange:market:symbol:interval:window_start:revision")]
     symbol: Annotated[str, Meta(description="canonical BASE-QUOTE, such as BTC-USDT")]
     exchange: Annotated[str, Meta(description="venue whose trades it sums up")]
-    asset_class: AssetClass
+    asset_class: Annotated[AssetClass, Meta(description="what kind of thing is traded")]
     interval: Annotated[str, Meta(description="1s, 1m, 5m, 15m, 1h or 1d")]
     window_start: Annotated[Time, Meta(description="first moment of the window, included")]
     window_end: Annotated[Time, Meta(description="end of the window, excluded")]
@@ -134,9 +134,7 @@ _QUANTUM = Decimal(1).scaleb(-MONEY_SCALE)
 
 
 def notional(price: Decimal, quantity: Decimal) -> tuple[Decimal, bool]:
-    """Price times quantity, half-even at 18 places, and whether that is the exact product."""
+    """Price times quantity at 18 places, rounded half-even, and whether that is the exact product."""
     product = _EXACT.multiply(price, quantity)
-    if -product.as_tuple().exponent <= MONEY_SCALE:  # type: ignore[operator]  # finite numbers only
-        return product, True
     rounded = product.quantize(_QUANTUM, context=_EXACT)
     return rounded, rounded == product
