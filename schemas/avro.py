@@ -1,0 +1,149 @@
+"""Records as Avro: schemas derived from the Structs, and their bytes. Pure: `schemas.freeze` writes files.
+
+A version is the first so many fields of a record. Fields are only ever added, last and nullable, so that each
+version reads what any other wrote.
+"""
+
+import io
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, NamedTuple, TypeVar
+
+import fastavro
+import msgspec
+from msgspec import Struct
+
+from schemas.columns import Column, columns
+from schemas.fields import MONEY_PRECISION, MONEY_SCALE
+from schemas.health import DeadLetter, Frame, Gap
+from schemas.market import Bar, Quote, Trade
+from schemas.money import plain, units
+
+AnyRecord = TypeVar("AnyRecord", bound=Struct)
+
+NAMESPACE = "tapekeeper.market"
+
+# How many fields each version has; None: all of today's. A new field closes the last entry, opens the next.
+VERSIONS: Mapping[type[Struct], Mapping[int, int | None]] = {
+    Trade: {2: 15, 3: None},
+    Quote: {2: 15, 3: None},
+    Bar: {1: None},
+    Gap: {1: None},
+    DeadLetter: {1: None},
+    Frame: {1: None},
+}
+
+_TYPES: Mapping[str, Any] = {
+    "text": "string",
+    "words": {"type": "array", "items": "string"},
+    "integer": "long",
+    "time": {"type": "long", "logicalType": "timestamp-micros"},
+    "decimal": {
+        "type": "bytes",
+        "logicalType": "decimal",
+        "precision": MONEY_PRECISION,
+        "scale": MONEY_SCALE,
+    },
+    "map": {"type": "map", "values": "string"},
+    "bytes": "bytes",
+}
+
+
+def newest(record_type: type[Struct]) -> int:
+    """The version that has all fields."""
+    return max(VERSIONS[record_type])
+
+
+def avro_schema(record_type: type[Struct], version: int) -> dict[str, Any]:
+    """The Avro schema of a version of a record, as it is frozen and registered."""
+    return _schema(record_type, version, _TYPES)
+
+
+def encode(record: Struct, version: int) -> bytes:
+    """The Avro bytes of a record, without any header; ValueError for what the schema cannot hold exactly."""
+    wire = _wire(type(record), version)
+    row = {
+        name: value if (value := getattr(record, name)) is None or give is None else give(value)
+        for name, give, _ in wire.columns
+    }
+    out = io.BytesIO()
+    try:
+        fastavro.schemaless_writer(out, wire.schema, row)
+    except OverflowError as error:
+        raise ValueError(f"a number of {type(record).__name__} is beyond 64 bits") from error
+    return out.getvalue()
+
+
+def decode(record_type: type[AnyRecord], version: int, data: bytes) -> AnyRecord:
+    """The record of bytes that `version` wrote; what it did not know is null, money in its shortest form."""
+    wire = _wire(record_type, version)
+    row: Any = fastavro.schemaless_reader(io.BytesIO(data), wire.schema, None)
+    return record_type(
+        *[
+            value if (value := row[name]) is None or take is None else take(value)
+            for name, _, take in wire.columns
+        ]
+    )
+
+
+def _covered(record_type: type[Struct], version: int) -> tuple[Column, ...]:
+    return columns(record_type)[: VERSIONS[record_type][version]]
+
+
+def _schema(record_type: type[Struct], version: int, types: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "record",
+        "name": record_type.__name__,
+        "namespace": NAMESPACE,
+        "doc": record_type.__doc__,
+        "fields": [_field(column, types) for column in _covered(record_type, version)],
+    }
+
+
+def _field(column: Column, types: Mapping[str, Any]) -> dict[str, Any]:
+    enum = {"type": "enum", "name": column.enum, "symbols": list(column.words)}
+    form = enum if column.kind == "enum" else types[column.kind]
+    if column.nullable:
+        return {"name": column.name, "type": ["null", form], "default": None, "doc": column.meaning}
+    return {"name": column.name, "type": form, "doc": column.meaning}
+
+
+def _decimal_bytes(text: str) -> bytes:
+    count = units(text)
+    return count.to_bytes((count if count >= 0 else ~count).bit_length() // 8 + 1, "big", signed=True)
+
+
+def _decimal_text(data: bytes) -> str:
+    return plain(int.from_bytes(data, "big", signed=True))
+
+
+def _map_text(words: Mapping[str, str]) -> str:
+    return msgspec.json.encode(words).decode()
+
+
+_map_of = msgspec.json.Decoder(dict[str, str]).decode  # its error is a ValueError
+
+Convert = Callable[[Any], Any] | None  # None: as it is
+
+# How a value that is not null becomes what the schema below names, and the way back.
+_CONVERSIONS: Mapping[str, tuple[Convert, Convert]] = {
+    "decimal": (_decimal_bytes, _decimal_text),
+    "map": (_map_of, _map_text),
+    "words": (None, tuple),
+}
+
+
+class _Wire(NamedTuple):
+    schema: Any
+    columns: tuple[tuple[str, Convert, Convert], ...]
+
+
+@cache
+def _wire(record_type: type[Struct], version: int) -> _Wire:
+    # The same bytes by the same schema without its logical types: fastavro then makes no datetime and no
+    # Decimal, which nobody here wants, and no number can be rounded by anybody's context.
+    types = dict(_TYPES) | {"time": "long", "decimal": "bytes"}
+    return _Wire(
+        fastavro.parse_schema(_schema(record_type, version, types)),
+        tuple((c.name, *_CONVERSIONS.get(c.kind, (None, None))) for c in _covered(record_type, version)),
+    )
