@@ -1,0 +1,86 @@
+"""One process of the flow over recorded journals, into files: what tests and campaigns start and kill.
+
+`python -m tests.campaigns.running '{"directory": …}'`
+"""
+
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+from bytewax.recovery import RecoveryConfig
+from bytewax.run import cli_main
+
+from connectors.journal_reader import JournalReader
+from connectors.slots import Slot, read
+from connectors.source import JournalSource, Reading
+from connectors.venues import VENUES
+from dataflows.chain import chain
+from dataflows.crypto import build
+from dataflows.steps.batch import Batch, batch_of
+from tests.campaigns.exactly_once import FileSink, Row, rows_of
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What one process does."""
+
+    directory: str  # of the store
+    recovery: str = ""
+    process: int = 0
+    addresses: tuple[str, ...] = ()
+    epoch_seconds: float = 0.05
+    batch_frames_max: int = 100
+    epoch_frames_max: int = 300
+    ends: bool = True
+    captured: tuple[str, ...] = ()
+
+
+def output(directory: Path) -> Path:
+    """Where the rows of a store's flow are."""
+    return directory / "output"
+
+
+def main(job: Job) -> None:
+    """Run until the journals end."""
+    directory = Path(job.directory)
+    store = read(directory)
+    assert store is not None
+    reading = Reading(
+        directory=directory,
+        epoch_seconds=job.epoch_seconds,
+        alone=len(job.addresses) < 2,
+        captured=job.captured,
+        ends=job.ends,
+        batch_frames_max=job.batch_frames_max,
+        epoch_frames_max=job.epoch_frames_max,
+    )
+    sink = FileSink(output(directory), store.slots, reading.durable)
+    cli_main(
+        build(JournalSource(store.slots, reading, batch_of), {"write": sink}, chain(VENUES)),
+        process_id=job.process if job.addresses else None,
+        addresses=list(job.addresses) or None,
+        epoch_interval=timedelta(seconds=job.epoch_seconds),
+        recovery_config=RecoveryConfig(Path(job.recovery)) if job.recovery else None,
+    )
+    reading.durable.ended()
+
+
+def straight(directory: Path, slots: tuple[Slot, ...]) -> dict[str, list[Row]]:
+    """What the same journals give when the steps are simply called one after the other."""
+    rows: dict[str, list[Row]] = {}
+    for slot in slots:
+        exchange = slot.shard.rpartition("-")[0]
+        reader = JournalReader(directory / "journal" / slot.shard, exchange=exchange, shard=slot.shard)
+        steps = [begin(slot.shard, None) for begin in chain(VENUES)]
+        rows[slot.shard] = []
+        while frames := reader.read(1_000):
+            batch: Batch = batch_of(frames)
+            for step in steps:
+                batch = step.step(batch)
+            rows[slot.shard] += msgspec.json.decode(msgspec.json.encode(rows_of(batch)))
+        reader.close()
+    return rows
+
+
+if __name__ == "__main__":
+    main(msgspec.json.decode(sys.argv[1], type=Job))
