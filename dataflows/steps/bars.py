@@ -1,0 +1,277 @@
+"""What did the market do? Bars of 1s, 1m, 5m, 15m, 1h and 1d by event time, UTC, each with its completeness.
+
+A window's bar is issued when its symbol's watermark passes its end: by a trade, or by a tick where the market
+is quiet. Trades that come later, and gaps that open or close, issue it again with a higher revision at the
+next tick. A window that is not remembered any more is named as stale instead.
+"""
+
+from typing import Any
+
+from dataflows.steps.batch import Batch
+from dataflows.steps.book import Book, GapKey, Span, restored
+from dataflows.steps.gaps import edited
+from dataflows.steps.numbers import Nanos
+from dataflows.steps.windows import NAMES, SECOND, SIZES, Window, bar_of, fold, market_of, unpacked
+from schemas import Bar, Gap, Record, StaleWindow, Tick, Trade
+
+VERSION = 1
+# How far behind the newest event time trades are still expected.
+LATENESS_SECONDS = 5
+# A market without trades for so long has its windows closed by ticks.
+QUIET_SECONDS = 10
+# How long a bar can be issued again.
+RETENTION_SECONDS = 3_600
+# Closed windows of one interval in a shard: about 150 bytes each in every snapshot, 5 MB.
+WINDOWS_MAX = 30_000
+# Trades that wait to be folded, because long runs fold fastest: 16 MB.
+PENDING_MAX = 20_000
+
+
+class Aggregate:
+    """Sum up the trades of a shard."""
+
+    def __init__(
+        self,
+        state: tuple[Any, ...] | None,
+        *,
+        continuity: str,
+        lateness_seconds: float = LATENESS_SECONDS,
+        quiet_seconds: float = QUIET_SECONDS,
+        retention_seconds: float = RETENTION_SECONDS,
+        windows_max: int = WINDOWS_MAX,
+    ) -> None:
+        self._provable = continuity in ("contiguous", "range")
+        self._lateness = int(lateness_seconds * SECOND)
+        self._quiet = int(quiet_seconds * SECOND)
+        self._retention = int(retention_seconds * SECOND)
+        self._windows_max = windows_max
+        self._nanos = Nanos()
+        self._waiting = 0
+        self._split: tuple[str, GapKey, Span] | None = None  # the gap whose parts come next
+        self._books: dict[str, Book] = {}
+        self._floors = [0] * len(SIZES)  # starts below are forgotten, whatever the retention
+        if state is not None:
+            version, floors, books = state
+            assert version == VERSION
+            self._floors = list(floors)
+            self._books = {symbol: restored(one) for symbol, one in books}
+        self._totals = [sum(len(book.closed[level]) for book in self._books.values()) for level in levels()]
+
+    def step(self, batch: Batch) -> Batch:
+        books = self._books
+        edits: list[tuple[int, list[Record]]] = []
+        for place, record in enumerate(batch.records):
+            if type(record) is Trade:
+                book = books.get(record.symbol)
+                if book is not None and book.newest <= record.timestamp < book.limit:
+                    book.newest = record.timestamp
+                    book.pending.append(record)
+                    continue
+                rows = self._trade(record)
+            elif type(record) is Tick:
+                rows = self._tick(record)
+            elif type(record) is Gap:
+                self._gap(record)
+                continue
+            else:
+                continue
+            if rows:
+                edits.append((place, [record, *rows]))
+        if edits:
+            batch.count("bars", sum(len(rows) for _, rows in edits) - len(edits))
+            batch.records = edited(batch.records, edits)
+        self._waiting += len(batch.records)
+        if self._waiting > PENDING_MAX:  # when to fold changes no bar
+            self._settle()
+        return batch
+
+    def snapshot(self) -> tuple[Any, ...]:
+        self._waiting = 0
+        books = tuple((symbol, book.snapshot(self._nanos)) for symbol, book in self._books.items())
+        return VERSION, tuple(self._floors), books
+
+    def _settle(self) -> None:
+        self._waiting = 0
+        for book in self._books.values():
+            book.settle(self._nanos)
+
+    def _trade(self, trade: Trade) -> list[Record]:
+        """A trade that opens or closes a window, comes out of order, or follows a gap."""
+        time = trade.timestamp
+        book = self._books.get(trade.symbol)
+        if book is None:
+            book = self._books[trade.symbol] = Book(market_of(trade))
+            book.watermark = time - self._lateness
+        book.settle(self._nanos)
+        book.received = max(book.received, trade.ingestion_timestamp)
+        if book.unresolved:
+            for span in book.resolve(trade.series or 0, trade.first_sequence or 0, time):
+                self._change(book, span)
+        position = trade.platform_sequence or 0
+        rows: list[Record] = []
+        if time >= book.newest:
+            book.newest = time
+            rows = self._advance(book, time - self._lateness, position)
+            book.second = time - time % SECOND
+        start = time - time % SECOND
+        if start + SECOND <= book.watermark:
+            self._late(book, trade)
+        elif start == book.second and time == book.newest:
+            book.pending.append(trade)
+        else:
+            book.add(0, start, fold([trade], self._nanos))
+        book.set_limit(self._lateness)
+        return rows
+
+    def _tick(self, tick: Tick) -> list[Record]:
+        """Close the windows of quiet symbols and issue again what has changed."""
+        rows: list[Record] = []
+        for book in self._books.values():
+            received = book.pending[-1].ingestion_timestamp if book.pending else book.received
+            if tick.time - received >= self._quiet:
+                book.settle(self._nanos)
+                reached = tick.time - self._lateness - self._quiet
+                rows += self._advance(book, reached, tick.platform_sequence)
+                book.set_limit(self._lateness)
+            if book.changed:
+                rows += self._issue_again(book, tick.platform_sequence)
+        return rows
+
+    def _advance(self, book: Book, watermark: int, position: int) -> list[Record]:
+        """Close all windows that the watermark passes; it never goes back."""
+        before = book.watermark
+        book.watermark = max(before, watermark)
+        rows: list[Record] = []
+        for level in levels():
+            size = SIZES[level]
+            if book.watermark // size == before // size:
+                break  # larger windows end where smaller ones do
+            rows += [self._close(book, level, start, position) for start in book.due(level)]
+            if level == 1:
+                self._forget_old(book)
+        return rows
+
+    def _close(self, book: Book, level: int, start: int, position: int) -> Bar:
+        window = book.open[level].pop(start)
+        if level + 1 < len(SIZES):
+            book.add(level + 1, start - start % SIZES[level + 1], window.copy())
+        return self._issue(book, level, start, window, position)
+
+    def _issue(self, book: Book, level: int, start: int, window: Window, position: int) -> Bar:
+        """The bar of a closed window, with the next revision."""
+        window.revision += 1
+        window.missing = self._missing(book, level, start)
+        self._keep(book, level, start, window)
+        return bar_of(book.traded, level, start, window, position)
+
+    def _missing(self, book: Book, level: int, start: int) -> int | None:
+        return book.missing(level, start) if self._provable else None
+
+    def _late(self, book: Book, trade: Trade) -> None:
+        """Add a trade to windows that are closed, up to the first that is still open."""
+        for level, size in enumerate(SIZES):
+            start = trade.timestamp - trade.timestamp % size
+            window = fold([trade], self._nanos)
+            if start + size > book.watermark:
+                book.add(level, start, window)
+                return
+            book.changed[level, start] = True
+            if self._remembers(book, level, start):
+                packed = book.closed[level].get(start)
+                if packed is not None:
+                    known = unpacked(packed)
+                    known.merge(window)
+                    window = known
+                self._keep(book, level, start, window)
+            else:
+                self._drop(book, level, start)
+
+    def _issue_again(self, book: Book, position: int) -> list[Record]:
+        rows: list[Record] = []
+        changed, book.changed = sorted(book.changed.items()), {}
+        for (level, start), trades_came in changed:
+            packed = book.closed[level].get(start)
+            if packed is None:
+                rows.append(stale(book, level, start, position))
+                continue
+            window = unpacked(packed)
+            if trades_came or window.missing != self._missing(book, level, start):
+                rows.append(self._issue(book, level, start, window, position))
+        return rows
+
+    def _gap(self, gap: Gap) -> None:
+        """Keep account of what is missing, and mark the bars that said otherwise."""
+        book = self._books.get(gap.symbol)
+        if book is None:
+            return  # before the first trade there is no bar
+        key = gap.series, gap.first_missing, gap.last_missing
+        if gap.status in ("open", "lost"):
+            if key not in book.gaps:
+                span = self._span_of_part(gap.symbol, key) or (book.newest, None)
+                book.settle(self._nanos)
+                book.open_gap(key, span)
+                self._change(book, span)
+                book.set_limit(self._lateness)
+            return
+        ended = book.gaps.pop(key, None)
+        if ended is not None:
+            self._change(book, ended)
+            if gap.status == "split":
+                self._split = gap.symbol, key, ended
+
+    def _span_of_part(self, symbol: str, key: GapKey) -> Span | None:
+        """Where the gap lies that was split into this one and others."""
+        if self._split is None:
+            return None
+        whole_symbol, (series, first, last), span = self._split
+        inside = symbol == whole_symbol and key[0] == series and first <= key[1] and key[2] <= last
+        return span if inside else None
+
+    def _change(self, book: Book, span: Span) -> None:
+        """Look again at the closed windows that a gap overlaps."""
+        for level in levels():
+            for start in book.overlapped(level, span):
+                if start in book.closed[level] or not self._remembers(book, level, start):
+                    book.changed.setdefault((level, start), False)
+
+    def _remembers(self, book: Book, level: int, start: int) -> bool:
+        """Whether a closed window would still be here, had it any trades."""
+        kept_until = start + SIZES[level] + self._retention
+        return kept_until > book.watermark and start >= self._floors[level]
+
+    def _keep(self, book: Book, level: int, start: int, window: Window) -> None:
+        self._totals[level] += start not in book.closed[level]
+        book.closed[level][start] = window.pack()
+        if self._totals[level] > self._windows_max:
+            self._forget_most(level)
+
+    def _drop(self, book: Book, level: int, start: int) -> None:
+        self._totals[level] -= book.closed[level].pop(start, None) is not None
+
+    def _forget_old(self, book: Book) -> None:
+        for level in levels():
+            for start in list(book.closed[level]):
+                if not self._remembers(book, level, start):
+                    self._drop(book, level, start)
+        horizon = book.watermark - self._retention - SIZES[-1]
+        book.gaps = {gap: span for gap, span in book.gaps.items() if span[1] is None or span[1] >= horizon}
+
+    def _forget_most(self, level: int) -> None:
+        """Raise the floor of an interval so that a tenth of its windows goes, the oldest ones."""
+        starts = sorted(start for book in self._books.values() for start in book.closed[level])
+        self._floors[level] = starts[len(starts) // 10] + SIZES[level]
+        for book in self._books.values():
+            for start in [one for one in book.closed[level] if one < self._floors[level]]:
+                self._drop(book, level, start)
+
+
+def levels() -> range:
+    """The places of all intervals, smallest first."""
+    return range(len(SIZES))
+
+
+def stale(book: Book, level: int, start: int, position: int) -> StaleWindow:
+    traded = book.traded
+    return StaleWindow(
+        traded.exchange, traded.market, traded.symbol, NAMES[level], start, traded.shard, position
+    )

@@ -1,0 +1,155 @@
+"""Frames become records. How a venue speaks arrives as functions; what we journalled ourselves is read here.
+
+The state is the venue's list of instruments, which a metadata frame replaces.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from dataflows.steps.batch import Batch
+from schemas import Control, DeadLetter, Frame, Outcome, Record, Tick
+
+VERSION = 1
+
+DecodeFrame = Callable[[Frame, Mapping[str, Any]], Sequence[Record]]
+DecodeMetadata = Callable[[bytes], Mapping[str, Any]]
+
+
+class TickPayload(Struct):
+    """A tick as capture writes it; an older one is known by when it was journalled."""
+
+    time: int | None = None
+
+
+class OutcomePayload(Struct):
+    """An outcome as the repairer writes it."""
+
+    symbol: str
+    first: int
+    last: int
+    reason: str
+    series: int = 0
+    requests: int = 0
+
+
+_tick = msgspec.json.Decoder(TickPayload).decode
+_outcome = msgspec.json.Decoder(OutcomePayload).decode
+
+
+class Decode:
+    """Turn the frames of a batch into its records."""
+
+    def __init__(
+        self,
+        state: tuple[Any, ...] | None,
+        *,
+        instruments: Mapping[str, Any],
+        instrument: Callable[..., Any],
+        decode: DecodeFrame,
+        decode_page: DecodeFrame,
+        decode_metadata: DecodeMetadata,
+    ) -> None:
+        self._instruments = instruments
+        self._decode = decode
+        self._decode_page = decode_page
+        self._decode_metadata = decode_metadata
+        self._listed: tuple[tuple[Any, ...], ...] | None = None  # what a metadata frame said
+        if state is not None:
+            version, self._listed = state
+            assert version == VERSION
+            if self._listed is not None:
+                self._instruments = {native: instrument(*fields) for native, *fields in self._listed}
+
+    def step(self, batch: Batch) -> Batch:
+        decode, instruments = self._decode, self._instruments
+        records = batch.records
+        special: dict[str, int] = {}
+        for frame in batch.frames:
+            kind = frame.kind
+            if kind == "data" or kind == "control":  # noqa: PLR1714  # this is the hot line of the loop
+                records += decode(frame, instruments)
+            else:
+                special[kind] = special.get(kind, 0) + 1
+                records += self._special(batch, frame)
+                instruments = self._instruments
+        batch.count("frames", len(batch.frames))
+        for name, number in special.items():
+            batch.count(f"frames_{name}", number)
+        return batch
+
+    def snapshot(self) -> tuple[Any, ...]:
+        return VERSION, self._listed
+
+    def _special(self, batch: Batch, frame: Frame) -> Sequence[Record]:
+        """The records of a frame that is no live message."""
+        try:
+            if frame.kind == "repair":
+                return [placed(one, at) for at, one in enumerate(self._decode_page(frame, self._instruments))]
+            if frame.kind == "metadata":
+                return [self._metadata(frame)]
+            if frame.kind == "tick":
+                said = _tick(frame.payload).time
+                return [Tick(frame.shard, frame.position, frame.received if said is None else said)]
+            if frame.kind == "outcome":
+                return [outcome(frame, _outcome(frame.payload))]
+        except ValueError as error:  # what msgspec, a venue's metadata and UTF-8 raise
+            return [unreadable(frame, str(error))]
+        assert frame.kind == "connection"  # ids say what a new connection continues
+        return []
+
+    def _metadata(self, frame: Frame) -> Record:
+        instruments = self._decode_metadata(frame.payload)
+        self._instruments = instruments
+        self._listed = tuple((native, *msgspec.structs.astuple(one)) for native, one in instruments.items())
+        return Control(
+            frame.exchange,
+            frame.shard,
+            frame.position,
+            frame.received,
+            "metadata",
+            detail=f"{len(instruments)} instruments",
+        )
+
+
+def placed(record: Record, index: int) -> Record:
+    """A page's record, counted by its place among the page's records as those of every frame are."""
+    if type(record) is not DeadLetter or record.index == index:
+        return record
+    message_id = f"{record.exchange}:{record.shard}:{record.platform_sequence}:{index}"
+    return msgspec.structs.replace(record, index=index, message_id=message_id)
+
+
+def outcome(frame: Frame, said: OutcomePayload) -> Outcome:
+    return Outcome(
+        shard=frame.shard,
+        platform_sequence=frame.position,
+        received=frame.received,
+        exchange=frame.exchange,
+        symbol=said.symbol,
+        series=said.series,
+        first=said.first,
+        last=said.last,
+        reason=said.reason,
+        requests=said.requests,
+    )
+
+
+def unreadable(frame: Frame, detail: str) -> DeadLetter:
+    return DeadLetter(
+        message_id=f"{frame.exchange}:{frame.shard}:{frame.position}:0",
+        exchange=frame.exchange,
+        stage="decode",
+        reason="malformed",
+        detail=detail[:200],
+        symbol=None,
+        shard=frame.shard,
+        platform_sequence=frame.position,
+        connection=frame.connection,
+        number=frame.number,
+        index=0,
+        received=frame.received,
+        payload=frame.payload,
+    )
