@@ -1,9 +1,9 @@
 """What the data is: one flat, frozen Struct per record. Imports nothing of ours."""
 
-from schemas.health import Control, DeadLetter, Frame, Gap, Outcome, Tick
+from schemas.health import Control, DeadLetter, Frame, Gap, Outcome, StaleWindow, Tick
 from schemas.market import Bar, Quote, Trade, notional
 
-Record = Trade | Quote | Bar | Gap | DeadLetter | Control | Tick | Outcome
+Record = Trade | Quote | Bar | Gap | DeadLetter | Control | Tick | Outcome | StaleWindow
 
 __all__ = [
     "Bar",
@@ -14,6 +14,7 @@ __all__ = [
     "Outcome",
     "Quote",
     "Record",
+    "StaleWindow",
     "Tick",
     "Trade",
     "notional",

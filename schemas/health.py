@@ -57,13 +57,16 @@ class Gap(Struct, frozen=True, gc=False):
     message_id: Annotated[str, Meta(description="gap_id:status")]
     gap_id: Annotated[str, Meta(description="exchange:market:symbol:series:first-last")]
     exchange: Annotated[str, Meta(description="venue whose ids are missing")]
-    asset_class: AssetClass
+    asset_class: Annotated[AssetClass, Meta(description="what kind of thing is traded")]
     market: Annotated[Market, Meta(description="part of the venue, such as spot")]
     symbol: Annotated[str, Meta(description="canonical BASE-QUOTE, such as BTC-USDT")]
     series: Annotated[int, Meta(description="how often the venue had restarted its ids")]
     first_missing: Annotated[int, Meta(description="lowest missing id")]
     last_missing: Annotated[int, Meta(description="highest missing id")]
-    status: Annotated[Literal["open", "repaired", "lost"], Meta(description="how it stands")]
+    status: Annotated[
+        Literal["open", "repaired", "lost", "split"],
+        Meta(description="how it stands; split: its ids are named by the gaps that tile it"),
+    ]
     reason: Annotated[str, Meta(description="why it was found or how it ended")]
     found: Annotated[Time, Meta(description="receive time of the frame that showed it")]
     ended: Annotated[Time | None, Meta(description="when it ended; null while open")]
@@ -87,6 +90,18 @@ class DeadLetter(Struct, frozen=True, gc=False):
     index: Annotated[int, Meta(description="which record of the frame, from 0")]
     received: Annotated[Time, Meta(description="when our socket had the frame")]
     payload: Annotated[bytes, Meta(description="the bytes of the frame")]
+
+
+class StaleWindow(Struct, frozen=True, gc=False):
+    """A window whose bar changed after the flow had forgotten it; maintenance recomputes it from trades."""
+
+    exchange: str
+    market: Market
+    symbol: str
+    interval: str
+    window_start: Time
+    shard: str
+    platform_sequence: int
 
 
 class Control(Struct, frozen=True, gc=False):
