@@ -9,7 +9,7 @@ from io import FileIO
 from itertools import islice
 from pathlib import Path
 
-from connectors.blocks import HEADER_BYTES, block_header, decode_block, is_whole
+from connectors.blocks import HEADER_BYTES, BlockDamaged, block_header, decode_block, is_whole
 from connectors.disk import disk_errors
 from connectors.segments import (
     READ_BYTES,
@@ -89,7 +89,10 @@ class JournalReader:
         block = self._bytes[self._place : self._place + found.size]
         if not is_whole(block):
             return []
-        frames = decode_block(block, exchange=self._exchange, shard=self._shard)
+        try:
+            frames = decode_block(block, exchange=self._exchange, shard=self._shard)
+        except BlockDamaged as error:
+            raise JournalError(f"{self._path} holds {error} at byte {self._offset:,}") from error
         self._place += found.size
         self._offset += found.size
         self._next += found.frames

@@ -202,6 +202,7 @@ def missing(first: int, last: int, extents: Iterable[Lost | Removed]) -> tuple[i
     """The first range between two positions that none of the extents covers."""
     for extent in sorted(extents, key=lambda extent: extent.first):
         if extent.first > first:
+            last = min(last, extent.first - 1)
             break
         first = max(first, extent.last + 1)
     return (first, last) if first <= last else None

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from connectors.text import visible
 from operate.cli import Session
-from operate.table import json_option, print_rows, visible
+from operate.table import json_option, print_rows
 from schemas.health import FrameKind
 
 if TYPE_CHECKING:
@@ -117,9 +118,9 @@ def findings(directory: Path) -> Iterator[dict[str, object]]:
     paths = segment_paths(directory)
     expected = 1
     for path in paths:
-        hole = missing(expected, first_position(path) - 1, gone)
-        if hole is not None:
+        while hole := missing(expected, first_position(path) - 1, gone):
             yield row(directory, "missing", first=hole[0], last=hole[1])
+            expected = hole[1] + 1
         try:
             found = inspect(path)
         except JournalError as error:
