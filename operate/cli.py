@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "config": ("operate.config:command", "Show the configuration, where it came from, or its schema."),
     "journal": ("operate.journal:command", "Check, measure or print what the journals hold."),
     "simulate": ("operate.simulate:command", "Serve simulated venues on loopback until told to stop."),
+    "decode": ("operate.decode:command", "Show the records that a venue's frames become."),
     "completion": ("operate.completion:command", "Print the completion script of a shell."),
 }
 
@@ -57,7 +58,7 @@ class Session:
 
     def start_log(self, settings: "Settings") -> None:
         """Send the log to stderr from here on."""
-        from operate.log import start
+        from connectors.log import start
 
         start("debug" if self.debug else self.log_level or settings.log.level)
 
@@ -178,7 +179,7 @@ def explain(error: Exception) -> tuple[str, str]:
 
 def complain(message: str, hint: str) -> None:
     """Say on stderr what went wrong."""
-    from operate.table import visible
+    from connectors.text import visible
 
     text = "\n".join(visible(line) for line in message.split("\n"))
     click.echo(f"{click.style('error:', fg='red', bold=True)} {text}", err=True, color=color())

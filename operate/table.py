@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from connectors.text import visible
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -59,10 +61,3 @@ def cell(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(cell(each) for each in value)
     return visible(str(value))
-
-
-def visible(text: str) -> str:
-    """The text with control characters written out, so that no venue can move our cursor or forge a line."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

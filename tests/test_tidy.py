@@ -66,11 +66,11 @@ TOUCHES_THE_WORLD = {
     # the person and the process
     "connectors/configuration.py": {"os"},
     "operate/cli.py": {"os"},
-    "operate/log.py": {"os"},
+    "connectors/log.py": {"os"},
     "operate/run.py": {"signal", "threading", "time"},
     "operate/simulate.py": {"asyncio", "signal"},
 }
-READS_THE_ENVIRONMENT = {"connectors/configuration.py", "operate/cli.py", "operate/log.py"}
+READS_THE_ENVIRONMENT = {"connectors/configuration.py", "operate/cli.py", "connectors/log.py"}
 
 
 def modules(packages: list[str]) -> list[str]:

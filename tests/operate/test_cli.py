@@ -164,7 +164,7 @@ def test_the_session_carries_the_global_options(
     settings = session.settings()
     assert (settings.log.level, settings.mode) == ("error", "simulated")
     started: list[str] = []
-    monkeypatch.setattr("operate.log.start", started.append)
+    monkeypatch.setattr("connectors.log.start", started.append)
     for each in (session, cli.Session(log_level="warning"), cli.Session(debug=True, log_level="warning")):
         each.start_log(settings)
     assert started == ["error", "warning", "debug"]

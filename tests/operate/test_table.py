@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from operate.table import cell, print_rows, visible
+from operate.table import cell, print_rows
 
 ROWS = [
     {"venue": "binance", "frames": 12_345, "seen": None, "open": True},
@@ -38,8 +38,3 @@ def test_columns_are_named_where_there_are_no_rows(capsys: pytest.CaptureFixture
 )
 def test_one_cell(value: object, shown: str) -> None:
     assert cell(value) == shown
-
-
-def test_only_printable_text_is_left_alone() -> None:
-    assert visible("plain text") == "plain text"
-    assert visible("a\r\x07\x9b") == "a\\r\\x07\\x9b"

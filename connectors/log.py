@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import Processor
 
-from operate.table import visible
+from connectors.text import visible
 
 get_logger = structlog.get_logger
 

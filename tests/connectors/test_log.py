@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from operate.log import get_logger, start
+from connectors.log import get_logger, start
 
 CANARY = "canary-9f3b"
 
