@@ -1,0 +1,61 @@
+"""From settings to shards."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from connectors.plans import plan_shards, policy_of, shard_names, shard_of, venues_of
+from connectors.resilience import Policy
+from connectors.settings import CaptureSettings, Settings
+from simulator.server import running
+
+
+def settings(**tables: object) -> Settings:
+    return Settings(**tables)  # type: ignore[arg-type]  # as read from a file
+
+
+def test_every_number_of_the_policy_can_be_set() -> None:
+    assert policy_of(CaptureSettings()) == replace(Policy(), sync_seconds=CaptureSettings().sync_seconds)
+    assert policy_of(CaptureSettings(idle_seconds=0.0)).idle_seconds == 0
+
+
+def test_settings_name_addresses_or_the_venue_keeps_its_own() -> None:
+    found = venues_of(
+        settings(venues={"kraken": {"rest_urls": ["http://127.0.0.1:1"]}, "coinbase": {"enabled": False}})
+    )
+    assert [venue.name for venue in found] == ["binance", "kraken"]
+    assert found[0].rest_urls[0] == "https://api.binance.com"
+    assert found[1].rest_urls == ("http://127.0.0.1:1",)
+
+
+def test_symbols_spread_over_shards_the_same_way_for_ever() -> None:
+    assert [shard_of(symbol, 4) for symbol in ("BTC-USDT", "ETH-USDT", "BNB-USDT")] == [3, 1, 2]
+    assert shard_names(settings(venues={"binance": {"shards": 2}})) == [
+        "binance-0",
+        "binance-1",
+        "kraken-0",
+        "coinbase-0",
+    ]
+
+
+def test_each_symbol_is_captured_by_exactly_one_shard(tmp_path: Path) -> None:
+    with running(seed=1, rate=0) as sim:
+        chosen = settings(
+            venues={
+                name: {
+                    "websocket_urls": [sim.websocket_url(name)],
+                    "rest_urls": [sim.rest_url(name)],
+                    "shards": 2 if name == "binance" else 1,
+                }
+                for name in ("binance", "kraken", "coinbase")
+            }
+        )
+        plans = plan_shards(chosen, venues_of(chosen), tmp_path, structlog.get_logger())
+    assert [(plan.shard, tuple(each.symbol for each in plan.instruments)) for plan in plans] == [
+        ("binance-0", ("BNB-USDT",)),
+        ("binance-1", ("BTC-USDT", "ETH-USDT")),
+        ("kraken-0", ("BTC-USD", "ETH-USD")),
+        ("coinbase-0", ("BTC-USD", "ETH-USD")),
+    ]
+    assert plans[0].directory == tmp_path / "journal" / "binance-0"

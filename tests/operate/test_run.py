@@ -1,0 +1,79 @@
+"""`tape run` as a user starts it: a process, a terminal, a signal."""
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+TAPE = [sys.executable, "-m", "operate"]
+ROOT = Path(__file__).resolve().parents[2]
+# The promise is 60 seconds with set-up; without it, a busy machine needs a few.
+MOVING_SECONDS = 60
+
+
+def environment(data: Path) -> dict[str, str]:
+    return dict(os.environ) | {"TAPE_DATA_DIR": str(data), "PYTHONPATH": str(ROOT)}
+
+
+def test_a_terminal_shows_prices_moving_and_ctrl_c_ends_with_a_summary(tmp_path: Path) -> None:
+    terminal, inside = pty.openpty()
+    process = subprocess.Popen(
+        [*TAPE, "run", "--simulated"],
+        stdout=inside,
+        stderr=subprocess.PIPE,
+        env=environment(tmp_path) | {"TERM": "xterm", "COLUMNS": "200", "LINES": "50"},
+    )
+    os.close(inside)
+    shown = ""
+    deadline = time.monotonic() + MOVING_SECONDS
+    while time.monotonic() < deadline and len(set(re.findall(r"8[67]\d{3}\.\d+", shown))) < 5:
+        if select.select([terminal], [], [], 0.2)[0]:
+            shown += os.read(terminal, 65_536).decode(errors="replace")
+    assert len(set(re.findall(r"8[67]\d{3}\.\d+", shown))) >= 5, shown[-2_000:]
+    assert "SIMULATED" in shown
+    process.send_signal(signal.SIGINT)
+    while select.select([terminal], [], [], 0.2)[0]:  # rich waits for who reads
+        try:
+            os.read(terminal, 65_536)
+        except OSError:
+            break
+    _, said = process.communicate(timeout=20)
+    os.close(terminal)
+    assert process.returncode == 0, said
+    assert re.search(rb"stopped: [\d,]+ frames, [1-9][\d,]* trades", said)
+    assert (tmp_path / "simulated" / "journal" / "binance-0").is_dir()
+    assert not (tmp_path / "live").exists()
+
+
+def test_a_pipe_gets_lines_and_chosen_symbols_only(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*TAPE, "run", "--simulated", "--seconds", "6", "--symbols", "kraken:ETH-USD"],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        env=environment(tmp_path),
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    markets = set(re.findall(r"venue=(\w+)  symbol=(\S+)", done.stdout))
+    assert markets == {("kraken", "ETH-USD")}
+    assert "mode is simulated" in done.stderr
+
+
+def test_an_unknown_symbol_is_told_with_what_was_meant(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*TAPE, "run", "--simulated", "--symbols", "binance:BTC-USTD"],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        env=environment(tmp_path),
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "did you mean BTC-USDT?" in done.stderr
+    assert "Traceback" not in done.stderr
