@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import fastavro
 import msgspec
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from schemas.columns import Column, columns
 from schemas.fields import MONEY_PRECISION, MONEY_SCALE
@@ -62,10 +63,10 @@ def avro_schema(record_type: type[Struct], version: int) -> dict[str, Any]:
 def encode(record: Struct, version: int) -> bytes:
     """The Avro bytes of a record, without any header; ValueError for what the schema cannot hold exactly."""
     wire = _wire(type(record), version)
-    row = {
-        name: value if (value := getattr(record, name)) is None or give is None else give(value)
-        for name, give, _ in wire.columns
-    }
+    row = dict(zip(wire.names, astuple(record), strict=False))  # an older version has fewer fields
+    for name, give in wire.given:
+        if row[name] is not None:
+            row[name] = give(row[name])
     out = io.BytesIO()
     try:
         fastavro.schemaless_writer(out, wire.schema, row)
@@ -78,12 +79,10 @@ def decode(record_type: type[AnyRecord], version: int, data: bytes) -> AnyRecord
     """The record of bytes that `version` wrote; what it did not know is null, money in its shortest form."""
     wire = _wire(record_type, version)
     row: Any = fastavro.schemaless_reader(io.BytesIO(data), wire.schema, None)
-    return record_type(
-        *[
-            value if (value := row[name]) is None or take is None else take(value)
-            for name, _, take in wire.columns
-        ]
-    )
+    for name, take in wire.taken:
+        if row[name] is not None:
+            row[name] = take(row[name])
+    return record_type(**row)
 
 
 def _covered(record_type: type[Struct], version: int) -> tuple[Column, ...]:
@@ -123,19 +122,18 @@ def _map_text(words: Mapping[str, str]) -> str:
 
 _map_of = msgspec.json.Decoder(dict[str, str]).decode  # its error is a ValueError
 
-Convert = Callable[[Any], Any] | None  # None: as it is
+Convert = Callable[[Any], Any]
 
-# How a value that is not null becomes what the schema below names, and the way back.
-_CONVERSIONS: Mapping[str, tuple[Convert, Convert]] = {
-    "decimal": (_decimal_bytes, _decimal_text),
-    "map": (_map_of, _map_text),
-    "words": (None, tuple),
-}
+# How a value that is not null becomes what that schema names, and the way back; other kinds are as they are.
+_GIVEN: Mapping[str, Convert] = {"decimal": _decimal_bytes, "map": _map_of}
+_TAKEN: Mapping[str, Convert] = {"decimal": _decimal_text, "map": _map_text, "words": tuple}
 
 
 class _Wire(NamedTuple):
     schema: Any
-    columns: tuple[tuple[str, Convert, Convert], ...]
+    names: tuple[str, ...]
+    given: tuple[tuple[str, Convert], ...]
+    taken: tuple[tuple[str, Convert], ...]
 
 
 @cache
@@ -143,7 +141,10 @@ def _wire(record_type: type[Struct], version: int) -> _Wire:
     # The same bytes by the same schema without its logical types: fastavro then makes no datetime and no
     # Decimal, which nobody here wants, and no number can be rounded by anybody's context.
     types = dict(_TYPES) | {"time": "long", "decimal": "bytes"}
+    covered = _covered(record_type, version)
     return _Wire(
         fastavro.parse_schema(_schema(record_type, version, types)),
-        tuple((c.name, *_CONVERSIONS.get(c.kind, (None, None))) for c in _covered(record_type, version)),
+        tuple(column.name for column in covered),
+        tuple((column.name, _GIVEN[column.kind]) for column in covered if column.kind in _GIVEN),
+        tuple((column.name, _TAKEN[column.kind]) for column in covered if column.kind in _TAKEN),
     )

@@ -165,28 +165,25 @@ def arrow_schema(record_type: type[Struct]) -> pa.Schema:
 
 def to_arrow(record_type: type[Struct], records: Sequence[Struct]) -> pa.RecordBatch:
     """Records as one batch of their table; ValueError or OverflowError for what a column cannot hold."""
-    derived = TABLES[record_type].derived
-    extra = (
-        {}
-        if derived is None
-        else dict(zip((column.name for column in derived.columns), derived.values(records), strict=True))
-    )
-    schema = arrow_schema(record_type)
-    arrays = [
-        pa.array(extra[field.name], field.type)
-        if field.name in extra
-        else _array(field, list(map(attrgetter(field.name), records)))
-        for field in schema
-    ]
-    for field, array in zip(schema, arrays, strict=True):
-        if array.null_count and not field.nullable:
-            raise ValueError(f"{field.name}: null")
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+    schema, derived = arrow_schema(record_type), TABLES[record_type].derived
+    arrays = {
+        name: _array(schema.field(name), list(map(attrgetter(name), records)))
+        for name in record_type.__struct_fields__
+    }
+    if derived is not None:  # after the fields, which have refused what cannot be reckoned with
+        for column, values in zip(derived.columns, derived.values(records), strict=True):
+            arrays[column.name] = pa.array(values, schema.field(column.name).type)
+    return pa.RecordBatch.from_arrays([arrays[name] for name in schema.names], schema=schema)
 
 
 def _array(field: pa.Field, values: list[Any]) -> pa.Array:
-    if not pa.types.is_decimal(field.type):
-        return pa.array(values, field.type)
+    array = _decimals(field, values) if pa.types.is_decimal(field.type) else pa.array(values, field.type)
+    if array.null_count and not field.nullable:
+        raise ValueError(f"{field.name}: null")
+    return array
+
+
+def _decimals(field: pa.Field, values: list[str | None]) -> pa.Array:
     texts = pa.array(values, pa.string())
     # Arrow's own cast is no judge: it turns 2**128 into zero, and 1e-999999999 ends the process.
     fits = pc.match_substring_regex(texts, rf"\A{PLAIN}\z")

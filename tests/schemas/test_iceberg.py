@@ -248,11 +248,16 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-@pytest.mark.parametrize("field", ["bid_price", "ask_quantity"])
-def test_a_number_that_does_not_fit_is_refused_by_name(text: str, field: str) -> None:
-    good = RECORDS[Quote][0]
+@pytest.mark.parametrize(
+    ("record_type", "field"), [(Quote, "bid_price"), (Trade, "price"), (Trade, "quantity")]
+)
+def test_a_number_that_does_not_fit_is_refused_by_name(
+    record_type: type[Struct], field: str, text: str
+) -> None:
+    good = RECORDS[record_type][0]
+    bad = msgspec.structs.replace(good, **{field: text})
     with pytest.raises(ValueError, match=f"{field}: .*not a plain number"):
-        to_arrow(Quote, [good, msgspec.structs.replace(good, **{field: text}), good])
+        to_arrow(record_type, [good, bad, good])
 
 
 @pytest.mark.parametrize(
