@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from connectors.capture import Capture, Shard
 from connectors.rest import Rest, Unanswered
 from connectors.venues.decoding import pack_page
 from connectors.venues.protocol import Instrument, PageHeader, Request
@@ -23,6 +24,10 @@ MICROSECONDS = 1_000_000
 HTTP_OK = 200
 # A venue that is back is asked again within a minute.
 RETRY_SECONDS_MAX = 60.0
+
+
+# exchange, symbol, series, first, last, found, since: as the step that detects gaps names a hole
+OpenHole = tuple[str, str, int, int, int, int, int]
 
 
 class Hole(NamedTuple):
@@ -103,6 +108,36 @@ def spans(holes: Iterable[Hole], merge_ids: int) -> list[Span]:
     return found
 
 
+class Repairs:
+    """The repairers of all shards that a process captures; told of holes by any thread."""
+
+    def __init__(self, capture: Capture, policy: RepairPolicy, logger: Any) -> None:
+        self.capture = capture
+        self.policy = policy
+        self.logger = logger
+        self.repairers = {shard.plan.shard: self.repairer(shard) for shard in capture.shards}
+
+    def repairer(self, shard: Shard) -> "Repairer":
+        intake = shard.intake
+        return Repairer(
+            shard=shard.plan.shard,
+            rest=self.capture.venues[shard.plan.venue.name].rest,
+            instruments={listed.native: listed for listed in shard.plan.instruments},
+            note=intake.note,
+            newest_position=lambda: intake.journal.next_position + intake.frames,
+            policy=self.policy,
+            logger=self.logger,
+        )
+
+    def tell(self, shard: str, holes: Sequence[OpenHole], position: int, now: int) -> None:
+        """What the flow knows of a shard's holes at that position and journal time."""
+        repairer, loop = self.repairers.get(shard), self.capture.loop
+        if repairer is None or loop is None or loop.is_closed() or position < repairer.listens_from:
+            return
+        if holes or repairer.works:
+            loop.call_soon_threadsafe(repairer.reconcile, [Hole(*hole[1:]) for hole in holes], position, now)
+
+
 class Repairer:
     """Repairs the holes of one shard."""
 
@@ -126,6 +161,8 @@ class Repairer:
         self.policy = policy
         self.logger = logger.bind(shard=shard)
         self.works: list[Work] = []
+        # What a replay tells up to here was open long ago.
+        self.listens_from = newest_position()
 
     def reconcile(self, holes: Sequence[Hole], position: int, now: int) -> None:
         """Take the holes that the flow knows at that position and journal time; runs in capture's loop."""

@@ -7,6 +7,7 @@ import msgspec
 
 from connectors.venues.protocol import Instrument, Venue
 from dataflows.engine import Begin, Step
+from dataflows.holes import Tell, Telling
 from dataflows.steps.decode import Decode
 from dataflows.steps.duplicates import DropDuplicates
 from dataflows.steps.gaps import DetectGaps
@@ -22,8 +23,8 @@ class Chain(NamedTuple):
     drop_duplicates: Begin
 
 
-def chain(venues: Mapping[str, Venue]) -> Chain:
-    """The steps for the shards of these venues."""
+def chain(venues: Mapping[str, Venue], tell: Tell = lambda *_: None) -> Chain:
+    """The steps for the shards of these venues; `tell` hears of open holes."""
 
     def venue(shard: str) -> Venue:
         return venues[shard.rpartition("-")[0]]
@@ -41,7 +42,8 @@ def chain(venues: Mapping[str, Venue]) -> Chain:
 
     def detect_gaps(shard: str, state: Any | None) -> Step:
         speaks = venue(shard)
-        return DetectGaps(state, exchange=speaks.name, continuity=speaks.continuity.value)
+        step = DetectGaps(state, exchange=speaks.name, continuity=speaks.continuity.value)
+        return Telling(step, tell)
 
     def validate(shard: str, state: Any | None) -> Step:
         return Validate(state)
