@@ -17,7 +17,7 @@ from threading import Lock
 import msgspec
 
 from connectors.blocks import Entry, encode_blocks
-from connectors.disk import append_line, disk_error, disk_errors, sync_file, sync_folder
+from connectors.disk import append_line, disk_error, disk_errors, make_folder, sync_file, sync_folder
 from connectors.journal_reader import JournalReader
 from connectors.segments import (
     LOST,
@@ -85,8 +85,7 @@ class Journal:
         journal goes on behind that position, so that none is given twice, and records what is missing.
         """
         with disk_errors("open", directory, JournalError):
-            directory.mkdir(parents=True, exist_ok=True)
-            sync_folder(directory.parent)
+            make_folder(directory)
             journal = cls(directory, take_lock(directory, now), exchange, shard, segment_bytes_max, open_file)
             try:
                 journal._start(now, expected_position)
@@ -112,7 +111,7 @@ class Journal:
         self._open_file = open_file
         self._file: FileIO | None = None
         self._turn = Lock()  # a segment does not end while another thread syncs it
-        self._unfinished = False  # a failed append left bytes behind `_bytes`
+        self._unfinished = False  # there may be a part of a block behind `_bytes`
         self._doubtful = False  # a failed sync: the system may have forgotten what it had not written
         self._named = True  # the name of the segment survives a power cut
 
@@ -122,16 +121,21 @@ class Journal:
         After a JournalError `next_position` says how many are in: none or, of a batch that takes several
         blocks, those of the blocks before the failure. Going on with the rest is safe.
         """
+        assert self._file is not None, "the journal is closed"
         try:
             if self._unfinished:
                 self._restore()
             for block, count in encode_blocks(self.next_position, entries):
                 if self._bytes + len(block) > self._segment_bytes_max and self._bytes > self._header_bytes:
                     self._roll()
-                self._write(block)
+                self._unfinished = True
+                write_all(self._file, block)
                 self._bytes += len(block)
                 self.next_position += count
+                self._unfinished = False
         except OSError as error:
+            with suppress(OSError):  # tried again before the next append, and when the journal is opened
+                self._restore()
             raise disk_error("append to", self.directory, JournalError, error) from error
         return self.next_position - 1
 
@@ -234,17 +238,6 @@ class Journal:
         with self._turn:
             self._sync()
             self._begin()
-
-    def _write(self, block: bytes) -> None:
-        """Write a block whole, or leave none of it."""
-        assert self._file is not None, "the journal is closed"
-        try:
-            write_all(self._file, block)
-        except OSError:
-            self._unfinished = True
-            with suppress(OSError):  # tried again before the next append, and when the journal is opened
-                self._restore()
-            raise
 
     def _restore(self) -> None:
         """Take away what stands behind the last whole block."""

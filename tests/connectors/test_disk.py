@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from connectors.disk import append_line, disk_errors, file_system, lines
+from connectors.disk import append_line, disk_errors, file_system, lines, make_folder
 from connectors.errors import TapeError
 
 
@@ -31,6 +31,22 @@ def test_a_bug_stays_a_bug(tmp_path: Path) -> None:
 
 def test_a_path_that_does_not_exist_has_the_file_system_that_it_would_be_on(tmp_path: Path) -> None:
     assert file_system(tmp_path / "a" / "b").split(",")[0] == file_system(tmp_path).split(",")[0]
+
+
+def test_a_file_system_that_does_not_answer_is_named_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "statvfs", fail)
+    assert file_system(tmp_path).startswith("file system /")
+
+
+def test_folders_are_made_down_to_the_last(tmp_path: Path) -> None:
+    for _ in range(2):
+        make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
 
 
 def test_lines_come_back_and_an_unfinished_one_is_dropped(tmp_path: Path) -> None:

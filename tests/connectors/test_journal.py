@@ -102,7 +102,7 @@ def test_sync_makes_durable_what_was_appended(directory: Path, monkeypatch: pyte
     monkeypatch.setattr(module, "sync_folder", lambda folder: synced.append(folder.name))
     journal = opened(directory)
     header = segment_paths(directory)[0].stat().st_size
-    assert synced == ["journal", f"file {header}"]
+    assert synced == [f"file {header}"]
     synced.clear()
     journal.append(entries(1, 3))
     assert (journal.durable_position, synced) == (0, [])
@@ -322,6 +322,45 @@ def test_a_failed_append_leaves_nothing_and_a_later_one_succeeds(
     assert journal.append(entries(6, 5)) == 10
     journal.close()
     assert read_all(directory) == expected(entries(1, 10))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_an_append_that_was_interrupted_is_taken_back(directory: Path, error: type[BaseException]) -> None:
+    interrupt = False
+
+    class Interrupted(FileIO):
+        def write(self, data: object) -> int:
+            written = super().write(data)  # type: ignore[arg-type]
+            if interrupt:
+                raise error
+            return written
+
+    journal = opened(directory, open_file=faulty(Interrupted))
+    interrupt = True
+    with pytest.raises(error):
+        journal.append(entries(1, 5))
+    interrupt = False
+    assert journal.append(entries(1, 3)) == 3
+    journal.close()
+    assert read_all(directory) == expected(entries(1, 3))
+
+
+def test_a_disk_that_takes_few_bytes_at_a_time_gets_them_all_and_one_that_takes_none_fails(
+    directory: Path,
+) -> None:
+    most = 7
+
+    class Slow(FileIO):
+        def write(self, data: object) -> int:
+            return super().write(bytes(data)[:most])  # type: ignore[call-overload]
+
+    journal = opened(directory, open_file=faulty(Slow))
+    journal.append(entries(1, 5))
+    most = 0
+    with pytest.raises(JournalError, match="Input/output error"):
+        journal.append(entries(6, 5))
+    journal.close()
+    assert read_all(directory) == expected(entries(1, 5))
 
 
 @pytest.mark.parametrize("by", ["append", "open"])
