@@ -1,28 +1,30 @@
 """`tape simulate`: the simulated venues as a program, for tests and for whoever has no network."""
 
+import json
+
 import click
 
 
 @click.command("simulate")
 @click.option("--seed", default="1", show_default=True, help="Decides everything that is random.")
 @click.option("--rate", default=20.0, show_default=True, help="Trades a second of each venue; 0: none.")
-@click.option(
-    "--faults", default="", metavar="NAME:PROBABILITY[:SECONDS],…", help="What goes wrong; see below."
-)
+@click.option("--faults", default="", metavar="NAME:PROBABILITY[:SECONDS],…", help="What goes wrong.")
 @click.option("--port", default=0, show_default=True, help="First of several ports; 0: any that are free.")
 @click.option("--venue", "venues", multiple=True, help="Serve only this venue; may be repeated.")
 def command(seed: str, rate: float, faults: str, port: int, venues: tuple[str, ...]) -> None:
     """Serve simulated venues on loopback until told to stop.
 
-    Prints one JSON line with the addresses, then serves. Faults of a frame of trades: drop, duplicate, reorder,
-    delay, wrong_id, malformed, huge, bomb. Of a connection, each second: freeze, freeze_data, half_open, cut,
-    close. Of a venue, each second: stall, id_reset, shutdown. Of a REST request: rest_slow, rest_error,
-    rest_throttle, rest_html, rest_reset, retention.
-    """
-    import asyncio
+    Prints one JSON line with the addresses, then serves.
 
+    \b
+    Faults of a frame of trades: drop, duplicate, reorder, delay, wrong_id, malformed, huge, bomb.
+    Of a connection, each second: freeze, freeze_data, half_open, cut, close.
+    Of a venue, each second: stall, id_reset, shutdown.
+    Of a REST request: rest_slow, rest_error, rest_throttle, rest_html, rest_reset, retention.
+    """
     from connectors.errors import TapeError, unknown
     from simulator.faults import parse_faults
+    from simulator.server import serve
     from simulator.venues import FACES
 
     for venue in venues:
@@ -32,20 +34,11 @@ def command(seed: str, rate: float, faults: str, port: int, venues: tuple[str, .
         given = parse_faults(faults)
     except ValueError as error:
         raise TapeError(str(error)) from None
-    asyncio.run(serve(seed=seed, rate=rate, faults=given, port=port, venues=venues or tuple(FACES)))
-
-
-async def serve(**arguments: object) -> None:
-    """Print the addresses and serve until SIGTERM or SIGINT."""
-    import asyncio
-    import json
-    import signal
-
-    from simulator.server import SimulatedVenues
-
-    ended = asyncio.Event()
-    for ending in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(ending, ended.set)
-    async with SimulatedVenues(**arguments) as sim:  # type: ignore[arg-type]
-        click.echo(json.dumps(sim.urls()))
-        await ended.wait()
+    serve(
+        lambda addresses: click.echo(json.dumps(addresses)),
+        seed=seed,
+        rate=rate,
+        faults=given,
+        port=port,
+        venues=venues or tuple(FACES),
+    )

@@ -4,12 +4,12 @@ Pure: time is an argument, all randomness comes from the seed, and how often `ad
 nothing: the same seed and start give the same market. Nothing here knows how a venue writes what happened.
 """
 
-import math
 from array import array
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import log
 from random import Random
 
 from msgspec import Struct
@@ -68,7 +68,7 @@ class Quote(Struct, frozen=True, gc=False):
     ask_quantity: int
 
 
-class Moment(Struct, frozen=True):
+class Moment(Struct, frozen=True, gc=False):
     """What one order did to one symbol: the trades of one taker, and the quotes they left."""
 
     market: "SymbolMarket"
@@ -166,19 +166,11 @@ class SymbolMarket:
         return Moment(self, [], self.next_aggregate, self.quote)
 
     def quoted(self) -> Quote:
-        draw = self.random.getrandbits(80)
+        draw, size = self.random.getrandbits(60), 5 * self.size
         self.update += 1 + (draw & 7)
-        bid = max(1, self.price - (draw >> 3 & 1))
-        ask = max(bid + 1, self.price + 1 + (draw >> 4 & 1))
-        size = 5 * self.size
-        return Quote(
-            self.update,
-            self.time,
-            bid,
-            (draw >> 8 & 0xFFFFFFFF) % size + 1,
-            ask,
-            (draw >> 40 & 0xFFFFFFFF) % size + 1,
-        )
+        bid = self.price - (draw >> 3 & 1) or 1
+        ask = self.price + 1 + (draw >> 4 & 1)
+        return Quote(self.update, self.time, bid, (draw >> 8) % size + 1, ask, (draw >> 5) % size + 1)
 
     def reset(self) -> None:
         """The venue begins to count again from 1."""
@@ -281,11 +273,12 @@ class Market:
         self.now = max(self.now, time)
         if self.burst:
             self.burst -= 1
-        elif chance() < BURST_CHANCE:
-            self.burst = int(-math.log(1 - chance()) * BURST_MOMENTS)
-        pace = BURST_PACE if self.burst else 1.0
-        self.next += -math.log(1 - chance()) * self.interval / pace
-        market = self.order[chosen(self.shares, chance())]
+            self.next -= log(1 - chance()) * self.interval / BURST_PACE
+        else:
+            self.next -= log(1 - chance()) * self.interval
+            if chance() < BURST_CHANCE:
+                self.burst = int(-log(1 - chance()) * BURST_MOMENTS)
+        market = self.order[min(bisect_left(self.shares, chance()), len(self.shares) - 1)]
         return market.move(self.now) if chance() < MOMENT_QUIET_SHARE else market.trade(self.now)
 
     def trades_now(self, name: str, count: int, time: int) -> list[Moment]:
@@ -308,7 +301,3 @@ def cumulative(weights: Sequence[float]) -> list[float]:
     """Upper ends of the shares of 0..1."""
     total, sums = sum(weights), 0.0
     return [(sums := sums + weight) / total for weight in weights]
-
-
-def chosen(shares: Sequence[float], chance: float) -> int:
-    return min(bisect_left(shares, chance), len(shares) - 1)

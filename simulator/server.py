@@ -6,6 +6,7 @@ elsewhere. Whatever interferes may be called from any thread, and from any proce
 
 import asyncio
 import inspect
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -195,9 +196,9 @@ class SimulatedVenues:
         self.afflict(venue, "freeze_data" if heartbeats else "freeze", seconds)
 
     @interferes
-    def half_open(self, venue: str) -> None:
+    def half_open(self, venue: str, seconds: float = 60.0) -> None:
         """Leave every connection open with nobody there."""
-        self.afflict(venue, "half_open")
+        self.afflict(venue, "half_open", seconds)
 
     def afflict(self, venue: str, fault: str, seconds: float = 0.0, code: int = 0) -> None:
         server = self.servers[venue]
@@ -272,6 +273,20 @@ def told(value: Any) -> Response:
 def bound(server: asyncio.Server) -> int:
     port: int = server.sockets[0].getsockname()[1]
     return port
+
+
+def serve(announce: Callable[[dict[str, Any]], None], **arguments: Any) -> None:
+    """Serve until SIGTERM or SIGINT; `announce` gets the addresses once all of them listen."""
+
+    async def live() -> None:
+        ended = asyncio.Event()
+        for ending in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(ending, ended.set)
+        async with SimulatedVenues(**arguments) as sim:
+            announce(sim.urls())
+            await ended.wait()
+
+    asyncio.run(live())
 
 
 @contextmanager

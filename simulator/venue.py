@@ -9,6 +9,7 @@ from websockets.frames import Opcode
 
 from simulator.faults import (
     CLOSE_CODES,
+    CONNECTION_FAULTS,
     RETENTION_TRADES,
     Chances,
     Fault,
@@ -214,7 +215,7 @@ class VenueServer:
     def misbehave(self) -> None:
         """Once a second: the faults of connections and of the venue as a whole."""
         for visitor in list(self.visitors.values()):
-            for name in ("freeze", "freeze_data", "half_open", "cut", "close"):
+            for name in CONNECTION_FAULTS:
                 if visitor.chances.fires(name):
                     self.afflict(visitor, name, visitor.chances.seconds(name))
         natives = list(self.market.symbols)
@@ -234,7 +235,7 @@ class VenueServer:
         elif name == "freeze_data":
             visitor.silent_until = until
         elif name == "half_open":
-            visitor.client.go_deaf()
+            visitor.client.go_deaf(seconds)
         elif name == "cut":
             visitor.client.break_off(b'{"stream":"btcusdt@trade","data":{"e":"trade","E":17000')
         else:

@@ -48,6 +48,7 @@ class Client(asyncio.Protocol):
         self.deaf = False  # neither reads nor writes; the socket stays open
         self.failed = False  # ended without a close frame
         self.started = False
+        self.ended_with: int | None = None
         self.ending: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -60,7 +61,7 @@ class Client(asyncio.Protocol):
             self.ending.cancel()
         if self.started:
             self.protocol.receive_eof()
-            self.venue.lost(self, 1006 if self.failed else self.protocol.close_code)
+            self.venue.lost(self, 1006 if self.failed else self.ended_with or self.protocol.close_code)
 
     def data_received(self, data: bytes) -> None:
         if self.deaf:
@@ -130,6 +131,7 @@ class Client(asyncio.Protocol):
         if code == 1006:
             self.break_off()
         elif self.is_open:
+            self.ended_with = code
             self.protocol.send_close(code, reason)
             self.flush()
             self.ending = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.transport.abort)
@@ -143,11 +145,12 @@ class Client(asyncio.Protocol):
         # Not abort: what was sent before the end has left us, as on a real network.
         self.transport.close()
 
-    def go_deaf(self) -> None:
+    def go_deaf(self, seconds: float) -> None:
         """The peer that is gone without a word: no reading, no writing, no pong; the socket stays open."""
-        self.deaf = True
-        self.failed = True
-        self.transport.pause_reading()
+        if not self.deaf and not self.transport.is_closing():
+            self.deaf = self.failed = True
+            self.transport.pause_reading()
+            self.ending = asyncio.get_running_loop().call_later(seconds, self.transport.abort)
 
 
 def header(payload: bytes) -> bytes:

@@ -4,6 +4,7 @@ https://docs.kraken.com/api/docs/websocket-v2/trade, https://docs.kraken.com/api
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -183,7 +184,8 @@ def answer(market: Market, allowance: Allowance, rules: Rules, request: Request,
     if not allowance.take(f"{name}:{request.query.get('pair', '')}", now):
         return failure("EAPI:Rate limit exceeded")
     if name == "Time":
-        return result({"unixtime": now // SECOND, "rfc1123": "Sat, 21 Nov 26 00:00:00 +0000"})
+        words = datetime.fromtimestamp(now // SECOND, UTC).strftime("%a, %d %b %y %H:%M:%S +0000")
+        return result({"unixtime": now // SECOND, "rfc1123": words})
     if name == "SystemStatus":
         return result({"status": "online", "timestamp": zulu(now * 1_000)[:19] + "Z"})
     if name == "AssetPairs":

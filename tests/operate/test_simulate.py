@@ -1,0 +1,68 @@
+"""The simulator as a program: its one line, its faults, and how it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@contextmanager
+def program(*arguments: str) -> Iterator[tuple["subprocess.Popen[str]", dict[str, dict[str, str]]]]:
+    """The running simulator and the addresses that it printed."""
+    command = [sys.executable, "-m", "operate", "simulate", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        try:
+            yield process, json.loads(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+def test_it_says_where_it_is_and_ends_when_told(ending: signal.Signals) -> None:
+    with program("--rate", "100", "--faults", "drop:0.5") as (process, addresses):
+        assert set(addresses) == {"binance", "kraken", "coinbase", "control"}
+        assert httpx2.get(addresses["binance"]["rest"] + "/api/v3/ping").text == "{}"
+        oracle = httpx2.get(f"{addresses['control']}/oracle").json()
+        assert set(oracle) == {"binance", "kraken", "coinbase"}
+        process.send_signal(ending)
+        began = time.monotonic()
+        assert process.wait(timeout=10) == 0
+        assert time.monotonic() - began < 1
+
+
+def test_venue_and_ports_may_be_chosen() -> None:
+    with program("--venue", "kraken", "--rate", "0") as (_, addresses):
+        port = int(addresses["kraken"]["rest"].rsplit(":", 1)[1])
+        assert set(addresses) == {"kraken", "control"}
+    with program("--venue", "kraken", "--rate", "0", "--port", str(port)) as (_, addresses):
+        assert addresses == {
+            "kraken": {"websocket": f"ws://127.0.0.1:{port + 1}/v2", "rest": f"http://127.0.0.1:{port + 2}"},
+            "control": f"http://127.0.0.1:{port}",
+        }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--faults", "gaps:0.1"], "no fault 'gaps'; there are drop, duplicate"),
+        (["--venue", "krakn"], "did you mean kraken?"),
+    ],
+)
+def test_what_does_not_exist_is_refused(arguments: list[str], words: str) -> None:
+    command = [sys.executable, "-m", "operate", "simulate", *arguments]
+    ended = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, "NO_COLOR": "1"}
+    )
+    assert ended.returncode == 2
+    assert words in ended.stderr

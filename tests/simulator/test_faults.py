@@ -1,0 +1,144 @@
+"""Each fault of frames does what it says, as often as it says, and is counted."""
+
+import json
+import zlib
+from collections import Counter
+
+import pytest
+
+from simulator.faults import (
+    BOMB_BYTES,
+    FAULTS,
+    FRAME_FAULTS,
+    SECONDS,
+    Chances,
+    Fault,
+    FrameFaults,
+    parse_faults,
+)
+from simulator.market import Market
+from simulator.venues import FACES
+from simulator.venues.protocol import Outgoing
+
+START = 1_767_225_600_000_000
+
+
+def outgoing(venue: str, count: int) -> list[Outgoing]:
+    """Frames of trades, one order each."""
+    face = FACES[venue]
+    market = Market(face.listings, seed="1", start=START, rate=0)
+    native = face.listings[0].native
+    form = (True, True) if venue == "binance" else ()
+    return face.render(form, face.streams(native)[:1], market.trades_now(native, count, START))
+
+
+def spoiled(
+    venue: str, faults: str, frames: list[Outgoing], seed: str = "1"
+) -> tuple[list[Outgoing], Counter[str]]:
+    fired: Counter[str] = Counter()
+    return FrameFaults(venue, Chances(parse_faults(faults), seed, fired)).spoil(frames, START), fired
+
+
+def ids(frames: list[Outgoing]) -> list[int]:
+    return [one.trades[0].id for one in frames if one.trades]
+
+
+@pytest.mark.parametrize("venue", list(FACES))
+def test_without_faults_frames_pass(venue: str) -> None:
+    frames = outgoing(venue, 10)
+    assert spoiled(venue, "", frames) == (frames, Counter())
+
+
+@pytest.mark.parametrize("venue", list(FACES))
+def test_drop_and_duplicate(venue: str, seed: int) -> None:
+    frames = outgoing(venue, 1_000)
+    left, fired = spoiled(venue, "drop:0.1", frames, f"{seed}")
+    assert fired["drop"] == 1_000 - len(left)
+    assert 50 < fired["drop"] < 160
+    assert set(ids(left)) < set(ids(frames))
+    twice, fired = spoiled(venue, "duplicate:0.1", frames, f"{seed}")
+    assert fired["duplicate"] == len(twice) - 1_000 > 50
+    assert list(dict.fromkeys(ids(twice))) == ids(frames)
+
+
+def test_the_same_seed_spoils_the_same_frames(seed: int) -> None:
+    frames = outgoing("binance", 300)
+    everything = ",".join(f"{name}:0.05" for name in FRAME_FAULTS if name not in {"huge", "bomb"})
+    first, fired = spoiled("binance", everything, frames, f"{seed}")
+    assert spoiled("binance", everything, frames, f"{seed}") == (first, fired)
+    assert spoiled("binance", everything, frames, f"{seed}+")[0] != first
+
+
+def test_reorder_swaps_neighbours() -> None:
+    frames = outgoing("binance", 5)
+    chances = Chances({}, "1", fired := Counter())
+    chances.asked["reorder"] = 1
+    first = frames[0].trades[0].id
+    assert ids(FrameFaults("binance", chances).spoil(frames, START)) == [
+        first + one for one in (1, 0, 2, 3, 4)
+    ]
+    assert fired == {"reorder": 1}
+
+
+def test_delay_sends_later() -> None:
+    frames = outgoing("binance", 3)
+    chances = Chances({"delay": Fault(0.0, 2.0)}, "1", Counter())
+    chances.asked["delay"] = 1
+    faults = FrameFaults("binance", chances)
+    assert faults.spoil(frames, START) == frames[1:]
+    assert faults.spoil([], START + 1_999_999) == []
+    assert faults.spoil([], START + 2_000_000) == frames[:1]
+    assert faults.spoil([], START + 9_000_000) == []
+
+
+@pytest.mark.parametrize("venue", list(FACES))
+def test_wrong_id_repeats_an_id_with_another_price(venue: str) -> None:
+    frames = outgoing(venue, 1)
+    out, fired = spoiled(venue, "wrong_id:1", frames)
+    assert (out[0], fired) == (frames[0], {"wrong_id": 1})
+    assert not out[1].trades
+    true, false = (json.loads(one.payload) for one in out)
+    key = {"binance": ("data", "p"), "kraken": ("data", "price"), "coinbase": ("price",)}[venue]
+    for one in (true, false):
+        inner = one[key[0]] if len(key) == 2 else one
+        inner = inner[0] if isinstance(inner, list) else inner
+        one["price"] = inner.pop(key[-1])
+    assert true.pop("price") != false.pop("price")
+    assert true == false
+
+
+@pytest.mark.parametrize("venue", list(FACES))
+def test_malformed_frames_come_besides_the_good_ones(venue: str, seed: int) -> None:
+    frames = outgoing(venue, 200)
+    out, fired = spoiled(venue, "malformed:0.5", frames, f"{seed}")
+    assert [one for one in out if one.trades] == frames
+    bad = {one.payload for one in out if not one.trades}
+    assert fired["malformed"] == len(out) - 200 > 50
+    assert {b"", b"null", b"[" * 20_000} <= bad
+    assert any(b"NaN" in one for one in bad)
+    assert any(b"\xff" in one for one in bad)
+
+
+def test_the_bomb_unpacks_to_what_it_says() -> None:
+    out, fired = spoiled("binance", "bomb:1", outgoing("binance", 1))
+    assert fired == {"bomb": 1}
+    framed = out[1].payload
+    assert len(framed) < 64 * 1024
+    assert framed[0] == 0xC1
+    unpacked = zlib.decompressobj(-15).decompress(framed[4:] + b"\x00\x00\xff\xff")
+    assert len(unpacked) == BOMB_BYTES
+
+
+def test_faults_are_read_from_text() -> None:
+    assert parse_faults("drop:0.01, freeze:0.5:3,") == {"drop": Fault(0.01), "freeze": Fault(0.5, 3.0)}
+    assert parse_faults("delay:1") == {"delay": Fault(1.0, SECONDS["delay"])}
+    assert parse_faults("") == {}
+    assert set(SECONDS) < set(FAULTS)
+
+
+@pytest.mark.parametrize(
+    "text", ["gaps:0.1", "drop", "drop:2", "drop:0.1:2:3", "delay:0.1:-1", "drop:often", "drop:nan"]
+)
+def test_what_is_no_fault_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        parse_faults(text)
