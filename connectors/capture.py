@@ -17,6 +17,7 @@ import msgspec
 import structlog
 
 from connectors.connection import Access, ConnectionStatus, Keeper, access
+from connectors.errors import TapeError
 from connectors.intake import Intake, IntakeStatus, Writes
 from connectors.journal import Journal
 from connectors.resilience import BreakerState, Policy
@@ -25,6 +26,8 @@ from schemas.health import ConnectionEvent
 
 # Part of each tick in which sockets are not read while too much memory is in use: slow, but never dead.
 MEMORY_PAUSE_PART = 0.8
+# Trades and quotes: what one instrument takes of a venue's limit of streams on a connection.
+STREAMS_PER_INSTRUMENT = 2
 # How long `stop` waits for the disk before it says what was not written.
 FINISH_SECONDS = 2.0
 
@@ -68,6 +71,7 @@ class CaptureStatus:
     """All shards, and the breaker of each endpoint (WebSocket and REST)."""
 
     alive: bool
+    failure: str  # the bug that ended it
     shards: tuple[ShardStatus, ...]
     breakers: dict[str, BreakerState]
 
@@ -94,7 +98,7 @@ class Capture:
         open_journal: Callable[[ShardPlan], Writes] | None = None,
         logger: Any = None,
     ) -> None:
-        self.plans = tuple(plans)
+        self.plans = tuple(map(checked, plans))
         self.policy = policy or Policy()
         self.clock = clock
         self.random = random or SystemRandom()
@@ -228,6 +232,7 @@ class Capture:
         }
         return CaptureStatus(
             alive=self.thread.is_alive(),
+            failure=f"{type(self.failure).__name__}: {self.failure}" if self.failure else "",
             shards=tuple(shard_status(each) for each in self.shards),
             breakers=breakers,
         )
@@ -253,6 +258,17 @@ def shard_status(shard: Shard) -> ShardStatus:
 async def crash_with(task: asyncio.Task[None]) -> None:
     """End when a task fails, without ending it when cancelled."""
     await asyncio.shield(task)
+
+
+def checked(plan: ShardPlan) -> ShardPlan:
+    """The plan, or TapeError where one connection cannot carry all of its symbols."""
+    streams, allowed = len(plan.instruments) * STREAMS_PER_INSTRUMENT, plan.venue.limits.subscriptions_max
+    if streams <= allowed:
+        return plan
+    raise TapeError(
+        f"{plan.shard} would carry {streams} streams, the venue allows {allowed}",
+        hint=f"set venues.{plan.venue.name}.shards higher, so that each carries less",
+    )
 
 
 def resident_bytes() -> int:

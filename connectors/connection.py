@@ -112,16 +112,24 @@ class Connection:
         except EXPECTED as error:
             self.state = "closed"
             return connection_problem(error)
-        self.state, self.opened = "open", now()
+        self.begin()
         self.intake.add(self.socket)
-        self.note("opened")
         for message in self.shared.venue.subscribe(self.instruments):
             await wait_for(self.shared.messages)
             self.socket.say(message)
         return None
 
+    def begin(self) -> None:
+        """It is open, as its first message or the end of the handshake says, whichever is seen first."""
+        if self.state == "connecting":
+            self.state, self.opened = "open", asyncio.get_running_loop().time()
+            self.note("opened")
+
     def deliver(self, received: int, payload: bytes) -> None:
         """Number a message and hand it over."""
+        if not self.frames:
+            self.begin()
+            self.first_frame.set()
         self.frames += 1
         self.bytes += len(payload)
         self.last_frame = received
@@ -132,8 +140,6 @@ class Connection:
             self.last_data = received
         else:
             self.read_control(received, payload)
-        if self.frames == 1:
-            self.first_frame.set()
 
     def read_control(self, received: int, payload: bytes) -> None:
         """Act on a shutdown notice; repeat what the venue refuses."""
@@ -322,11 +328,15 @@ class Keeper:
             await asyncio.wait((task, due), return_when=asyncio.FIRST_COMPLETED)
         finally:
             due.cancel()
-        if current.healthy:
-            self.failures, self.delays = 0, backoff(self.policy, self.random)
         if task.done():
             del self.open[current]
             await self.count(current, task.result())
+        else:
+            self.forget_failures()
+
+    def forget_failures(self) -> None:
+        """Begin again at the preferred endpoint and the shortest wait."""
+        self.failures, self.delays = 0, backoff(self.policy, self.random)
 
     async def says_something(self, fresh: Connection) -> bool:
         """Whether the new connection of a rotation delivers, so that the old one is not needed any more."""
@@ -349,9 +359,12 @@ class Keeper:
 
     async def count(self, failed: Connection, problem: Problem) -> None:
         """Draw the consequences of an end: breaker, counters, one line, a wait before the next attempt."""
-        if not failed.healthy:
+        # A stream that brings us what we refuse does so again, however well it lived until then.
+        if not failed.healthy or problem.kind in ("oversize", "protocol"):
             failed.endpoint.breaker.fail(asyncio.get_running_loop().time())
             self.failures += 1
+        else:
+            self.forget_failures()
         self.ends[problem.kind] += 1
         if self.failures <= 1 or self.last_problem is None or self.last_problem.kind != problem.kind:
             self.logger.warning(

@@ -16,7 +16,7 @@ from connectors.resilience import Policy
 from connectors.segments import JournalError
 from schemas.health import FrameKind
 
-Brake = Literal["queue", "journal"]
+Brake = Literal["queue", "append", "sync"]  # what is full, or fails
 
 # What a queued frame costs beside its payload, so that a flood of tiny ones is bounded too.
 ENTRY_BYTES = 200
@@ -160,7 +160,7 @@ class Intake:
         batch, self.entries = self.entries, []
         for start in range(0, len(batch), BATCH_FRAMES_MAX):
             part = batch[start : start + BATCH_FRAMES_MAX]
-            await self.insist(partial(self.append_rest, self.journal.next_position, part))
+            await self.insist("append", partial(self.append_rest, self.journal.next_position, part))
             self.frames -= len(part)
             self.bytes -= sum(len(entry[4]) for entry in part) + ENTRY_BYTES * len(part)
             if self.bytes <= self.policy.queue_bytes_max * RESUME_PART:
@@ -175,21 +175,21 @@ class Intake:
         while True:
             await asyncio.sleep(self.policy.sync_seconds)
             if self.journal.durable_position < self.journal.next_position - 1:
-                await self.insist(self.journal.sync)
+                await self.insist("sync", self.journal.sync)
 
-    async def insist(self, work: Callable[[], int]) -> None:
+    async def insist(self, brake: Brake, work: Callable[[], int]) -> None:
         """Do it in the writing thread until the disk accepts; nothing is read meanwhile."""
         loop = asyncio.get_running_loop()
         while True:
             try:
                 await loop.run_in_executor(self.writers, work)
             except JournalError as error:
-                self.stop_reading("journal", str(error))
+                self.stop_reading(brake, str(error))
                 if self.deadline is not None and loop.time() > self.deadline:
                     raise
                 await asyncio.sleep(self.policy.retry_seconds)
             else:
-                self.read_on("journal")
+                self.read_on(brake)
                 return
 
     async def finish(self, writing: asyncio.Task[None], seconds: float) -> int:
@@ -199,7 +199,7 @@ class Intake:
         self.filled.set()
         try:
             await writing
-            await self.insist(self.journal.sync)
+            await self.insist("sync", self.journal.sync)
         except JournalError as error:
             self.logger.error("journal not finished", frames=self.frames, why=str(error))
         await loop.run_in_executor(self.writers, self.journal.close)

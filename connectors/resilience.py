@@ -208,16 +208,27 @@ def is_stale(before: dict[str, int], after: dict[str, int]) -> str | None:
 
 def network_problem(error: BaseException) -> Problem | None:
     """What the system says about a socket, also where a library wrapped it; None for anything else."""
-    seen: BaseException | None = error
-    while seen is not None:
-        for kind, types in NETWORK:
-            if isinstance(seen, types):
-                return Problem(kind, f"{type(seen).__name__}: {seen}"[:200])
-        seen = seen.__cause__ or seen.__context__
-    return None
+    found = [
+        Problem(kind, f"{type(each).__name__}: {each}"[:200])
+        for each in causes(error)
+        for kind, types in NETWORK
+        if isinstance(each, types)
+    ]
+    # A library may wrap what it knows into an error that says less.
+    return next((each for each in found if each.kind != "network"), found[0] if found else None)
 
 
-# In this order: each is also an OSError.
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what lies behind it, outermost first."""
+    while error is not None:
+        yield error
+        if isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        else:
+            error = error.__cause__ or error.__context__
+
+
+# The first that fits; most are also an OSError.
 NETWORK: tuple[tuple[ProblemKind, tuple[type[BaseException], ...]], ...] = (
     ("tls", (ssl.SSLError,)),
     ("unresolved", (socket.gaierror, socket.herror, UnicodeError)),
