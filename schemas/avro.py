@@ -109,7 +109,7 @@ def _field(column: Column, types: Mapping[str, Any]) -> dict[str, Any]:
 
 def _decimal_bytes(text: str) -> bytes:
     count = units(text)
-    return count.to_bytes((count if count >= 0 else ~count).bit_length() // 8 + 1, "big", signed=True)
+    return count.to_bytes(count.bit_length() // 8 + 1, "big", signed=True)
 
 
 def _decimal_text(data: bytes) -> str:

@@ -276,6 +276,23 @@ def test_every_number_that_fits_arrives_exactly(counts: list[int]) -> None:
     assert [units(f"{value:f}") for value in batch.column("bid_price").to_pylist()] == counts
 
 
+@pytest.mark.parametrize(
+    ("price", "quantity", "amount", "exact"),
+    [
+        ("43250.10", "0.002", "86.5002", True),
+        ("0.000000000000000003", "0.5", "0.000000000000000002", False),
+        ("9999999999", "10000000000.000000000000000001", "99999999990000000000.000000009999999999", True),
+        ("10000000000", "10000000000", None, False),  # needs 21 digits before the point
+        ("99999999999999999999", "99999999999999999999", None, False),
+    ],
+)
+def test_notional_is_stored_with_its_flag_or_null(
+    price: str, quantity: str, amount: str | None, exact: bool
+) -> None:
+    (row,) = to_arrow(Trade, [trade(1, price=price, quantity=quantity)]).to_pylist()
+    assert (row["notional"], row["notional_exact"]) == (amount and Decimal(amount), exact)
+
+
 @settings(deadline=None)
 @given(st.integers(0, 10**38 - 1), st.integers(0, 10**38 - 1))
 def test_notional_is_the_shared_product_or_null_where_no_column_holds_it(price: int, quantity: int) -> None:
