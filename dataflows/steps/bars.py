@@ -23,8 +23,8 @@ QUIET_SECONDS = 10
 RETENTION_SECONDS = 3_600
 # Closed windows of one interval in a shard: about 150 bytes each in every snapshot, 5 MB.
 WINDOWS_MAX = 30_000
-# Trades that wait to be folded, because long runs fold fastest: 16 MB.
-PENDING_MAX = 20_000
+# Trades of a symbol that wait to be folded, on average: long runs fold fast, but leave the processor's cache.
+PENDING_MEAN = 40
 
 
 class Aggregate:
@@ -81,7 +81,7 @@ class Aggregate:
             batch.count("bars", sum(len(rows) for _, rows in edits) - len(edits))
             batch.records = edited(batch.records, edits)
         self._waiting += len(batch.records)
-        if self._waiting > PENDING_MAX:  # when to fold changes no bar
+        if self._waiting > PENDING_MEAN * len(books):  # when to fold changes no bar
             self._settle()
         return batch
 
