@@ -1,0 +1,151 @@
+"""The repair loop, end to end: simulated venue, capture, journal, steps, venue's history, journal again."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import structlog
+
+from connectors.journal_reader import JournalReader
+from connectors.repair import Hole, RepairPolicy, Repairs, Span, spans
+from connectors.venues import VENUES
+from dataflows.chain import chain
+from dataflows.steps.batch import batch_of
+from schemas import Gap, Trade
+from simulator.server import SimulatedVenues
+
+Venues = Callable[..., AbstractContextManager[SimulatedVenues]]
+
+QUICK = RepairPolicy(settle_seconds=0.1, retry_seconds_first=0.1, attempts_max=3, unanswered_seconds=2.0)
+
+
+def hole(symbol: str, first: int, last: int, series: int = 0) -> Hole:
+    return Hole(symbol, series, first, last, found=1, since=first)
+
+
+def test_neighbours_that_one_page_covers_are_asked_for_together() -> None:
+    holes = [hole("A-B", 2_000, 2_100), hole("A-B", 10, 20), hole("A-B", 900, 1_009), hole("C-D", 30, 30)]
+    assert spans(holes, 1_000) == [
+        Span("A-B", 0, 10, 1_009, 10),
+        Span("A-B", 0, 2_000, 2_100, 2_000),
+        Span("C-D", 0, 30, 30, 30),
+    ]
+
+
+class Flow:
+    """The first steps over a growing journal, in a thread, without an engine."""
+
+    def __init__(self, run: Any, repairs: Repairs) -> None:
+        self.run = run
+        self.steps = chain(VENUES, repairs.tell)
+        self.trades: dict[tuple[str, int], Trade] = {}
+        self.gaps: list[Gap] = []
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self.follow)
+
+    def follow(self) -> None:
+        plan = self.run.plan
+        reader = JournalReader(plan.directory, exchange=plan.venue.name, shard=plan.shard)
+        decode = self.steps.decode(plan.shard, None)
+        detect = self.steps.detect_gaps(plan.shard, None)
+        while not self.ended.wait(0.01):
+            while frames := reader.read(1_000):
+                for record in detect.step(decode.step(batch_of(frames))).records:
+                    if isinstance(record, Trade):
+                        self.trades[record.symbol, record.source_sequence or 0] = record
+                    elif isinstance(record, Gap):
+                        self.gaps.append(record)
+        reader.close()
+
+    def missing(self, symbol: str) -> set[int]:
+        ids = {number for name, number in self.trades if name == symbol}
+        return set(range(min(ids), max(ids) + 1)) - ids if ids else set()
+
+    def ends(self, status: str) -> list[Gap]:
+        return [gap for gap in self.gaps if gap.status == status]
+
+
+@pytest.fixture
+def repairing(capturing: Any) -> Callable[..., AbstractContextManager[Flow]]:
+    @contextmanager
+    def start(sim: SimulatedVenues, name: str, **arguments: Any) -> Iterator[Flow]:
+        with capturing(sim, name, **arguments) as run:
+            flow = Flow(run, Repairs(run.capture, QUICK, structlog.get_logger()))
+            flow.thread.start()
+            try:
+                yield flow
+            finally:
+                flow.ended.set()
+                flow.thread.join()
+
+    return start
+
+
+@pytest.mark.parametrize("name", VENUES)
+def test_lost_frames_are_found_asked_for_and_repaired(
+    name: str, venues: Venues, repairing: Any, until: Any
+) -> None:
+    symbol = VENUES[name].symbols[0]
+    with venues(rate=50, venues=[name]) as sim, repairing(sim, name) as flow:
+        until(lambda: len(flow.trades) > 20)
+        sim.drop_next(name, 3)
+        until(lambda: sim.oracle.fired("drop") >= 3)
+        until(lambda: flow.ends("repaired"), seconds=30)
+        until(lambda: len(flow.ends("open")) == len(flow.ends("repaired")), seconds=30)
+        assert not flow.missing(symbol)
+        assert not flow.ends("lost")
+        repaired = [trade for trade in flow.trades.values() if trade.origin == "repair"]
+        assert repaired
+        for trade in repaired:
+            truth = sim.oracle[name].trade(trade.native_symbol, trade.source_sequence)
+            assert truth is not None
+            assert Decimal(trade.price) == Decimal(truth.price)
+            assert Decimal(trade.quantity) == Decimal(truth.quantity)
+            assert trade.side == truth.side
+
+
+def test_a_disconnect_is_a_hole_that_closes(venues: Venues, repairing: Any, until: Any) -> None:
+    with venues(rate=50, venues=["binance"]) as sim, repairing(sim, "binance") as flow:
+        until(lambda: len(flow.trades) > 20)
+        sim.refuse_connections("binance", True)
+        sim.cut("binance")
+        sim.trades_now("binance", "BTCUSDT", 2_500)  # three pages
+        sim.refuse_connections("binance", False)
+        until(lambda: any(gap.last_missing - gap.first_missing > 2_400 for gap in flow.ends("open")), 20)
+        until(lambda: len(flow.ends("open")) == len(flow.ends("repaired")), seconds=30)
+        assert not flow.missing("BTC-USDT")
+
+
+def test_what_the_venue_no_longer_has_ends_as_lost(venues: Venues, repairing: Any, until: Any) -> None:
+    with venues(rate=50, venues=["binance"]) as sim, repairing(sim, "binance") as flow:
+        until(lambda: len(flow.trades) > 20)
+        sim.retain("binance", 1)
+        sim.drop_next("binance", 2)
+        lost = until(lambda: flow.ends("lost"), seconds=30)
+        assert {gap.reason for gap in lost} == {"not_in_history"}
+
+
+def test_a_venue_that_does_not_answer_is_asked_again_and_then_given_up(
+    venues: Venues, repairing: Any, until: Any
+) -> None:
+    with venues(rate=50, venues=["binance"]) as sim, repairing(sim, "binance") as flow:
+        until(lambda: len(flow.trades) > 20)
+        sim.rest_fail("binance", 500, times=1_000)
+        sim.drop_next("binance", 2)
+        lost = until(lambda: flow.ends("lost"), seconds=30)
+        assert {gap.reason for gap in lost} == {"unanswered"}
+        asked = [what for _, what, _ in sim.oracle["binance"].requests if "historicalTrades" in what]
+        assert len(asked) > 1
+
+
+def test_nothing_is_asked_for_that_was_answered(venues: Venues, repairing: Any, until: Any) -> None:
+    with venues(rate=50, venues=["binance"]) as sim, repairing(sim, "binance") as flow:
+        until(lambda: len(flow.trades) > 20)
+        sim.drop_next("binance", 2)
+        until(lambda: flow.ends("repaired"), seconds=30)
+        until(lambda: len(flow.ends("open")) == len(flow.ends("repaired")), seconds=30)
+        asked = [what for _, what, _ in sim.oracle["binance"].requests if "historicalTrades" in what]
+        assert len(asked) == len(set(asked))
