@@ -73,12 +73,15 @@ def cat(
     as_json: bool,
 ) -> None:
     """Print frames: shard, position, received, connection, number, kind, payload; base64: if not text."""
-    from itertools import islice
-
+    show = as_object if as_json else as_line
     for journal in journals(session, directory, shard):
-        wanted = (frame for frame in frames(journal, position) if kind in (None, frame.kind))
-        for frame in islice(wanted, limit):
-            click.echo(as_object(frame) if as_json else as_line(frame))
+        left = limit
+        for taken in frames(journal, position):
+            wanted = [frame for frame in taken if kind in (None, frame.kind)][:left]
+            if wanted:
+                click.echo("\n".join(map(show, wanted)))
+            if left is not None and not (left := left - len(wanted)):
+                break
 
 
 def journals(session: Session, directory: Path | None, shard: str | None) -> Iterator[Path]:
@@ -184,8 +187,8 @@ def facts(directory: Path) -> dict[str, object]:
 
     inspected = [inspect(path) for path in segment_paths(directory)]
     held = [found for found in inspected if found.next_position > found.header.first]
-    oldest = next(frames(directory, held[0].header.first), None) if held else None
-    newest = next(frames(directory, held[-1].next_position - 1), None) if held else None
+    oldest = next(frames(directory, held[0].header.first))[0] if held else None
+    newest = next(frames(directory, held[-1].next_position - 1))[0] if held else None
     return {
         "shard": directory.name,
         "segments": len(inspected),
@@ -201,7 +204,7 @@ def facts(directory: Path) -> dict[str, object]:
     }
 
 
-def frames(directory: Path, position: int | None) -> Iterator["Frame"]:
+def frames(directory: Path, position: int | None) -> Iterator[list["Frame"]]:
     """The frames of a journal from a position on, else from the oldest, to where it ends now."""
     from connectors.journal import JournalReader
     from connectors.segments import (
@@ -222,7 +225,7 @@ def frames(directory: Path, position: int | None) -> Iterator["Frame"]:
     )
     try:
         while taken := reader.read(READ_FRAMES):
-            yield from taken
+            yield taken
     finally:
         reader.close()
 
