@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("operate.init:command", "Write a commented tape.toml."),
     "config": ("operate.config:command", "Show the configuration, where it came from, or its schema."),
     "journal": ("operate.journal:command", "Check, measure or print what the journals hold."),
+    "replay": ("operate.replay:command", "Serve a recorded journal in the venue's own protocol."),
     "simulate": ("operate.simulate:command", "Serve simulated venues on loopback until told to stop."),
     "decode": ("operate.decode:command", "Show the records that a venue's frames become."),
     "completion": ("operate.completion:command", "Print the completion script of a shell."),

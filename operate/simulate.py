@@ -24,7 +24,7 @@ def command(seed: str, rate: float, faults: str, port: int, venues: tuple[str, .
     """
     from connectors.errors import TapeError, unknown
     from simulator.faults import parse_faults
-    from simulator.server import serve
+    from simulator.server import SimulatedVenues, serve
     from simulator.venues import FACES
 
     for venue in venues:
@@ -34,11 +34,5 @@ def command(seed: str, rate: float, faults: str, port: int, venues: tuple[str, .
         given = parse_faults(faults)
     except ValueError as error:
         raise TapeError(str(error)) from None
-    serve(
-        lambda addresses: click.echo(json.dumps(addresses)),
-        seed=seed,
-        rate=rate,
-        faults=given,
-        port=port,
-        venues=venues or tuple(FACES),
-    )
+    sim = SimulatedVenues(seed=seed, rate=rate, faults=given, port=port, venues=venues or tuple(FACES))
+    serve(sim, lambda addresses: click.echo(json.dumps(addresses)))

@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from math import log
 from random import Random
 
@@ -109,11 +110,7 @@ class SymbolMarket:
     def __init__(self, listing: Listing, seed: str, history_max: int) -> None:
         self.listing = listing
         self.random = Random(f"{seed}:{listing.native}")
-        scale = 10**listing.price_decimals
-        whole, _, fraction = listing.price.partition(".")
-        self.start = int(whole) * scale + int(
-            (fraction + "0" * listing.price_decimals)[: listing.price_decimals]
-        )
+        self.start = int(Decimal(listing.price).scaleb(listing.price_decimals))
         self.price = self.start
         self.time = 0
         self.series: list[Series] = [Series(listing.first_id, listing.first_id)]

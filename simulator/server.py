@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import wraps
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, Protocol, Self, TypeVar
 
 import msgspec
 
@@ -275,15 +275,23 @@ def bound(server: asyncio.Server) -> int:
     return port
 
 
-def serve(announce: Callable[[dict[str, Any]], None], **arguments: Any) -> None:
+class Served(Protocol):
+    """What can be served as a program."""
+
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(self, *ending: object) -> None: ...
+    def urls(self) -> dict[str, Any]: ...
+
+
+def serve(venues: Served, announce: Callable[[dict[str, Any]], None]) -> None:
     """Serve until SIGTERM or SIGINT; `announce` gets the addresses once all of them listen."""
 
     async def live() -> None:
         ended = asyncio.Event()
         for ending in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(ending, ended.set)
-        async with SimulatedVenues(**arguments) as sim:
-            announce(sim.urls())
+        async with venues:
+            announce(venues.urls())
             await ended.wait()
 
     asyncio.run(live())

@@ -49,12 +49,20 @@ class Client(asyncio.Protocol):
         self.failed = False  # ended without a close frame
         self.started = False
         self.ended_with: int | None = None
+        self.writable = asyncio.Event()  # for whoever wants to send no faster than the client reads
+        self.writable.set()
         self.ending: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def pause_writing(self) -> None:
+        self.writable.clear()
+
+    def resume_writing(self) -> None:
+        self.writable.set()
 
     def connection_lost(self, error: Exception | None) -> None:
         if self.ending:

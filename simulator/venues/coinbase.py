@@ -124,8 +124,8 @@ def tend(session: Session, market: Market, rules: Rules, now: int) -> Reply:
     if now - session.last_heartbeat < SECOND:
         return Reply()
     session.last_heartbeat = now
-    products = [native for channel, native in session.streams if channel == "heartbeat"]
-    return Reply([heartbeat(market.symbols[native], now) for native in products])
+    products = [market.symbols[native] for channel, native in session.streams if channel == "heartbeat"]
+    return Reply([heartbeat(one, now) for one in products if one.newest(1)])
 
 
 def heartbeat(market: SymbolMarket, now: int) -> bytes:

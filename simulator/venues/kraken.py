@@ -110,8 +110,8 @@ def obey(
     frames: list[bytes | Outgoing] = [
         answered(message, now, {"method": method, "result": result, "success": True})
     ]
-    if snapshot:
-        symbol = market.symbols[native]
+    symbol = market.symbols[native]
+    if snapshot and symbol.newest(1):
         trades = symbol.newest(SNAPSHOT_TRADES) if channel == "trade" else []
         payload = trades_frame(symbol, trades, "snapshot") if trades else ticker(symbol, "snapshot")
         frames.append(Outgoing(stream, symbol, trades, payload))

@@ -55,7 +55,7 @@ def visit() -> Visit:
         market = Market(face.listings, seed="1", start=START, rate=0)
         market.prepare(2)
         session = Session(7, START, path, sent=START, last_heartbeat=START)
-        given = Rules(**{**vars(face.rules), **rules})  # type: ignore[arg-type]
+        given = Rules(**{**vars(face.rules), **rules})
         counter = Counter(face, market, session, Allowance(given), given)
         counter.greeting = face.open(session, market, START)
         return counter

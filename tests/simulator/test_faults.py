@@ -71,7 +71,8 @@ def test_the_same_seed_spoils_the_same_frames(seed: int) -> None:
 
 def test_reorder_swaps_neighbours() -> None:
     frames = outgoing("binance", 5)
-    chances = Chances({}, "1", fired := Counter())
+    fired: Counter[str] = Counter()
+    chances = Chances({}, "1", fired)
     chances.asked["reorder"] = 1
     first = frames[0].trades[0].id
     assert ids(FrameFaults("binance", chances).spoil(frames, START)) == [

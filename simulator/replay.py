@@ -1,0 +1,252 @@
+"""Serves what a journal recorded in the venue's own protocol, for any client of that venue.
+
+Every client gets its own performance from the journal's beginning: the recorded frames of the streams that it
+subscribed to, in recorded order, as far apart as they were received, or faster, or as fast as it reads.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import msgspec
+from websockets.frames import Opcode
+
+from connectors.errors import unknown
+from connectors.journal import JournalReader
+from connectors.venues.protocol import Instrument
+from schemas import Frame
+from simulator import http, websocket
+from simulator.http import Asked
+from simulator.market import Listing, Market
+from simulator.server import HOST, bound, wall_clock
+from simulator.venues import FACES
+from simulator.venues.protocol import Allowance, Outgoing, Reply, Response, Session, Stream
+from simulator.websocket import Client
+
+READ_FRAMES = 500
+# A client may subscribe in several messages; the performance begins when it has said nothing for so long.
+SETTLE_SECONDS = 0.3
+
+
+class BinanceFrame(msgspec.Struct):
+    stream: str = ""
+    data: msgspec.Raw = msgspec.Raw(b"")
+
+
+class KrakenRow(msgspec.Struct):
+    symbol: str = ""
+
+
+class KrakenFrame(msgspec.Struct):
+    channel: str = ""
+    data: list[KrakenRow] = []
+
+
+class CoinbaseFrame(msgspec.Struct):
+    type: str = ""
+    product_id: str = ""
+
+
+_binance = msgspec.json.Decoder(BinanceFrame).decode
+_kraken = msgspec.json.Decoder(KrakenFrame).decode
+_coinbase = msgspec.json.Decoder(CoinbaseFrame).decode
+_instruments = msgspec.json.Decoder(list[Instrument]).decode
+_microseconds = re.compile(rb'("[ET]":\d{13})\d{3}\b')
+COINBASE_CHANNELS = {
+    "match": "matches",
+    "last_match": "matches",
+    "ticker": "ticker",
+    "heartbeat": "heartbeat",
+}
+
+Rewritten = tuple[Stream, bytes]
+
+
+def binance(payload: bytes, form: tuple[bool, ...]) -> Rewritten:
+    """Recorded combined; written as the client wants it: combined or raw, in its unit of time."""
+    frame = _binance(payload)
+    symbol, _, channel = frame.stream.partition("@")
+    combined, micro = form or (True, True)
+    text = payload if combined else bytes(frame.data)
+    return (channel, symbol.upper()), text if micro else _microseconds.sub(rb"\1", text)
+
+
+def kraken(payload: bytes, form: tuple[bool, ...]) -> Rewritten:
+    frame = _kraken(payload)
+    return (frame.channel, frame.data[0].symbol if frame.data else ""), payload
+
+
+def coinbase(payload: bytes, form: tuple[bool, ...]) -> Rewritten:
+    frame = _coinbase(payload)
+    return (COINBASE_CHANNELS.get(frame.type, ""), frame.product_id), payload
+
+
+REWRITE: dict[str, Callable[[bytes, tuple[bool, ...]], Rewritten]] = {
+    "binance": binance,
+    "kraken": kraken,
+    "coinbase": coinbase,
+}
+
+
+def rewritten(venue: str, frame: Frame, form: tuple[bool, ...]) -> Rewritten | None:
+    """A recorded frame with its stream; None for one that belongs to no stream."""
+    if frame.kind not in {"data", "control"}:
+        return None
+    try:
+        stream, payload = REWRITE[venue](frame.payload, form)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return (stream, payload) if all(stream) else None
+
+
+class Survey(NamedTuple):
+    """What a journal holds."""
+
+    listings: tuple[Listing, ...]
+    began: int  # when its first frame was received
+
+
+def survey(venue: str, frames: Iterable[Frame]) -> Survey:
+    """Which symbols were recorded, and what the venue's own metadata said of them."""
+    natives: dict[str, None] = {}
+    known: dict[str, Instrument] = {}
+    began = 0
+    for frame in frames:
+        if frame.kind == "metadata":
+            known |= {one.native: one for one in _instruments(frame.payload)}
+        elif (found := rewritten(venue, frame, ())) is not None:
+            began = began or frame.received
+            natives[found[0][1]] = None
+    return Survey(tuple(listing(native, known.get(native)) for native in natives), began)
+
+
+def listing(native: str, described: Instrument | None) -> Listing:
+    base, quote, rest = (
+        (described.base, described.quote, described.rest) if described else (native, "", native)
+    )
+    return Listing(native, base, quote, "1", 0, 0, 1, names=(rest,))
+
+
+class Listener(NamedTuple):
+    """A client with what it asked for."""
+
+    session: Session
+    playing: "asyncio.Task[None]"
+    asked: asyncio.Event
+
+
+class ReplayedVenue:
+    """One shard's journal as a venue, as long as the context lasts."""
+
+    def __init__(self, directory: Path, *, speed: float = 1.0, port: int = 0) -> None:
+        """`speed` multiplies the recorded pace; 0: as fast as the client reads."""
+        self.directory, self.shard = directory, directory.resolve().name
+        self.venue = self.shard.rpartition("-")[0]
+        if self.venue not in FACES:
+            raise unknown("venue", self.venue or self.shard, FACES)
+        self.face, self.speed, self.port = FACES[self.venue], speed, port
+        found = survey(self.venue, self.frames())
+        self.began = found.began
+        self.market = Market(found.listings, seed="", start=found.began, rate=0)
+        self.allowance = Allowance(self.face.rules)
+        self.listeners: dict[Client, Listener] = {}
+
+    def frames(self) -> Iterable[Frame]:
+        reader = JournalReader(self.directory, exchange=self.venue, shard=self.shard)
+        while frames := reader.read(READ_FRAMES):
+            yield from frames
+        reader.close()
+
+    async def __aenter__(self) -> Self:
+        self.live = await websocket.serve(self, HOST, self.port)
+        self.rest = await http.serve(self.answer, HOST, self.port + 1 if self.port else 0)
+        self.tending = asyncio.create_task(self.tend())
+        return self
+
+    async def __aexit__(self, *ending: object) -> None:
+        self.tending.cancel()
+        self.live.close()
+        self.rest.close()
+        for client in list(self.listeners):
+            client.transport.abort()
+        await asyncio.sleep(0)
+
+    def urls(self) -> dict[str, Any]:
+        path = "/v2" if self.venue == "kraken" else ""
+        return {
+            self.venue: {
+                "websocket": f"ws://{HOST}:{bound(self.live)}{path}",
+                "rest": f"http://{HOST}:{bound(self.rest)}",
+            }
+        }
+
+    def admit(self, client: Client, path: str) -> tuple[HTTPStatus, str] | None:
+        now = wall_clock()
+        session = Session(len(self.listeners) + 1, now, path, sent=now, last_heartbeat=now)
+        asked = asyncio.Event()
+        self.listeners[client] = Listener(
+            session, asyncio.create_task(self.play(client, session, asked)), asked
+        )
+        return None
+
+    def opened(self, client: Client) -> None:
+        session = self.listeners[client].session
+        self.obey(client, self.face.open(session, self.market, wall_clock()))
+
+    def received(self, client: Client, opcode: Opcode, data: bytes) -> None:
+        if opcode is Opcode.TEXT and client in self.listeners:
+            session = self.listeners[client].session
+            self.obey(client, self.face.receive(session, self.market, data, wall_clock()))
+
+    def lost(self, client: Client, code: int | None) -> None:
+        self.listeners.pop(client).playing.cancel()
+
+    def obey(self, client: Client, reply: Reply) -> None:
+        listener = self.listeners[client]
+        if reply.frames:
+            client.send([one.payload if isinstance(one, Outgoing) else one for one in reply.frames])
+            listener.session.sent = wall_clock()
+        if reply.close is not None:
+            client.close(*reply.close)
+        if listener.session.streams:
+            listener.asked.set()
+
+    async def tend(self) -> None:
+        """Let the venue say by itself what is due: heartbeats and deadlines."""
+        while True:
+            await asyncio.sleep(0.1)
+            for client, listener in list(self.listeners.items()):
+                self.obey(
+                    client, self.face.tend(listener.session, self.market, self.face.rules, wall_clock())
+                )
+
+    async def play(self, client: Client, session: Session, asked: asyncio.Event) -> None:
+        """The whole journal for one client."""
+        await asked.wait()
+        await asyncio.sleep(SETTLE_SECONDS)
+        clock = asyncio.get_running_loop().time
+        started, ready = clock(), list[bytes]()
+        for frame in self.frames():
+            due = started + (frame.received - self.began) / 1_000_000 / self.speed if self.speed else 0.0
+            if due > clock() or len(ready) == READ_FRAMES:
+                await self.send(client, session, ready)
+                ready = []
+                await asyncio.sleep(max(0.0, due - clock()))
+            found = rewritten(self.venue, frame, session.form)
+            # A subscription may name its trigger; what was recorded does not.
+            if found and found[0] in {
+                (channel.partition(":")[0], native) for channel, native in session.streams
+            }:
+                ready.append(found[1])
+        await self.send(client, session, ready)
+
+    async def send(self, client: Client, session: Session, payloads: list[bytes]) -> None:
+        await client.writable.wait()
+        if payloads and client.send(payloads):
+            session.sent = wall_clock()
+
+    async def answer(self, asked: Asked) -> Response | None:
+        return self.face.answer(self.market, self.allowance, self.face.rules, asked.request, wall_clock())

@@ -1,0 +1,43 @@
+"""A recording served as a program."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from websockets.sync.client import connect
+
+from connectors.journal import Journal
+from simulator.frames import frames
+
+ROOT = Path(__file__).parent.parent.parent
+START = 1_767_225_600_000_000
+
+
+def test_it_serves_until_told_to_stop(tmp_path: Path) -> None:
+    payloads = [one for one in frames("binance", 1, 100) if b"btcusdt" in one]
+    journal = Journal.open(tmp_path / "binance-0", exchange="binance", shard="binance-0", now=START)
+    journal.append([(START, START, index + 1, "data", one) for index, one in enumerate(payloads)])
+    journal.close()
+    command = [
+        sys.executable,
+        "-m",
+        "operate",
+        "replay",
+        str(tmp_path / "binance-0"),
+        "--serve",
+        "--speed",
+        "0",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        try:
+            addresses = json.loads(process.stdout.readline())
+            url = addresses["binance"]["websocket"] + "/stream?streams=btcusdt@trade&timeUnit=MICROSECOND"
+            with connect(url) as client:
+                assert [client.recv(timeout=10, decode=False) for _ in payloads] == payloads
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=10) == 0
+        finally:
+            process.kill()
