@@ -134,6 +134,7 @@ class DetectGaps:
             # After a restart the venue's history may hold other trades under the same ids.
             asked = [one for one in fits if one.missing.within(first, last)]
             fits = [one for one in asked if trade.timestamp <= one.time] or asked or fits
+        before = self._current.get(symbol)
         if fits:
             chosen = min(reversed(fits), key=lambda one: abs(first - one.next))
         else:
@@ -141,10 +142,12 @@ class DetectGaps:
             self._numbers[symbol] = number
             chosen = Series(number, first)
             known.append(chosen)
-            if number:
-                batch.count("sequence_restarts" if first < known[-2].next else "sequence_jumps")
-        if self._current.get(symbol) is not chosen and (live or symbol not in self._current):
+            if before is not None:
+                batch.count("sequence_restarts" if first < before.next else "sequence_jumps")
+        if before is not chosen and (live or before is None):
             self._current[symbol] = chosen
+            known.remove(chosen)
+            known.append(chosen)  # in order of their last use
             for one in known:
                 one.mark = chosen.next
         return chosen

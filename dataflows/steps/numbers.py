@@ -10,7 +10,6 @@ from functools import cache
 
 from schemas import notional
 from schemas.fields import MONEY_PRECISION, MONEY_SCALE
-from schemas.money import units
 
 UNIT: int = 10**MONEY_SCALE
 # Two numbers of at most nine places have a product of at most eighteen, which is exact without rounding.
@@ -69,7 +68,8 @@ def _all_with(places: int) -> Callable[[str], object]:
 def product(price: str, quantity: str) -> int:
     """The notional of one trade in units of 10^-18, rounded as the one function for it rounds."""
     amount, _ = notional(Decimal(price), Decimal(quantity))
-    return units(f"{amount:f}")
+    whole, _, places = f"{amount:f}".partition(".")
+    return int(whole + places.ljust(MONEY_SCALE, "0"))  # may be more than decimal(38,18) holds
 
 
 def quotient(dividend: int, divisor: int) -> int:

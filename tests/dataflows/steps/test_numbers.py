@@ -1,0 +1,65 @@
+"""Numbers are exact, rounded half-even where they must be, and refused where they are none."""
+
+import random
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+
+import pytest
+
+from dataflows.steps import numbers
+from dataflows.steps.numbers import Nanos, all_positive, is_plain, product, quotient
+from schemas import notional
+from schemas.money import plain, units
+
+SHAPES = ("", "1 1", " 1", "1.", ".5", "1.2.3", "1_0", "0x1", "1\n", "+1", "1e5", "NaN", "Infinity")
+BAD = (*SHAPES, "0", "0.0", "00.000", "-1", "\u0661", "1" * 21, "0." + "0" * 18 + "1")
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_one_bad_number_among_good_ones_is_noticed(text: str) -> None:
+    assert all_positive(["1", "0.5"])
+    assert not all_positive([text])
+    assert not all_positive(["1", text, "0.5"])
+
+
+def test_what_decimal_38_18_holds_is_plain() -> None:
+    assert all_positive(["9" * 20 + "." + "9" * 18, "0." + "0" * 17 + "1", "007.50"])
+    assert all_positive([])
+    assert is_plain("0")
+    assert not is_plain("-0")
+
+
+def test_nanos_are_exact_or_say_that_they_are_not() -> None:
+    nanos = Nanos()
+    assert nanos["1.5"] == 1_500_000_000
+    assert nanos["0.000000001"] == 1
+    assert nanos["12"] == 12 * 10**9
+    assert nanos["1.00000000000"] == 10**9
+    assert nanos["1.0000000001"] == Nanos.LONG
+    assert nanos.many(["1.50", "2.25"]) == ([150, 225], 10**7)
+    assert nanos.many(["1.5", "2.25"]) == ([1_500_000_000, 2_250_000_000], 1)
+    assert nanos.many(["7", "2"]) == ([7 * 10**9, 2 * 10**9], 1)
+    assert nanos.many(["1.50", "0.0000000001"]) == ([1_500_000_000, Nanos.LONG], 1)
+
+
+def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numbers, "REMEMBERED_MAX", 3)
+    nanos = Nanos()
+    assert [nanos[str(one)] for one in range(10)] == [one * 10**9 for one in range(10)]
+    assert len(nanos) <= 3
+
+
+def test_product_and_quotient_round_as_decimals_do(seed: int) -> None:
+    chance, exact = random.Random(seed), Context(prec=120, rounding=ROUND_HALF_EVEN)
+    for _ in range(2_000):
+        price = plain(chance.randrange(1, 10 ** chance.randrange(2, 30)))
+        size = plain(chance.randrange(1, 10 ** chance.randrange(2, 30)))
+        amount = product(price, size)
+        assert Decimal(plain(amount)) == notional(Decimal(price), Decimal(size))[0]
+        ratio = exact.divide(Decimal(amount), Decimal(units(size)))
+        assert quotient(amount, units(size)) == int(
+            ratio.scaleb(18, exact).to_integral_value(ROUND_HALF_EVEN)
+        )
+    assert product("0.000000001", "0.0000000005") == 0  # half, to even
+    assert product("0.000000003", "0.0000000005") == 2
+    assert quotient(1, 2 * 10**18) == 0
+    assert quotient(3, 2 * 10**18) == 2
