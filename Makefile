@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint types contracts format bench fuzz schema requirements python clean
+.PHONY: help setup run test check lint types contracts format bench bench-compare fuzz schema requirements python clean
 
 help: ## Say what each verb does (this)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ format: .venv/dev.stamp ## Put the code into its one format
 
 bench: .venv/bench.stamp ## Measure, beside others where they can be installed; writes build/figures
 	@$(BIN)/python -m benchmarks
+
+bench-compare: .venv/dev.stamp ## Put two runs side by side (OLD=folder NEW=build/figures)
+	@$(BIN)/python -m benchmarks.compare $(OLD) $(or $(NEW),build/figures)
 
 fuzz: .venv/dev.stamp ## Give every decoder a million hostile frames
 	@$(BIN)/python -m pytest -q -n $(WORKERS) -m fuzz --fuzz-inputs 1000000 --timeout 3600

@@ -1,0 +1,42 @@
+"""Figures: what is written, and how two runs are compared."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import figures
+
+
+def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, check=False)
+
+
+def test_a_figure_is_written_flat_with_what_it_was_taken_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "FOLDER", tmp_path)
+    written = json.loads(figures.write("kill", {"kills": 20, "lost": 0}, seed=7).read_text())
+    assert {name: written.pop(name) for name in ("kills", "lost", "seed")} == {
+        "kills": 20,
+        "lost": 0,
+        "seed": 7,
+    }
+    assert set(written) == {"commit", "machine"}
+
+
+def test_two_runs_are_compared_by_the_figures_that_both_have(tmp_path: Path) -> None:
+    for folder, value in (("old", 200.0), ("new", 300.0)):
+        (tmp_path / folder).mkdir()
+        figure = {"frames_per_second": value, "machine": "any", f"only_{folder}": 1}
+        (tmp_path / folder / "capture.json").write_text(json.dumps(figure))
+    done = run("benchmarks.compare", str(tmp_path / "old"), str(tmp_path / "new"))
+    assert done.stdout.split() == ["frames_per_second", "200", "300", "1.50x"]
+
+
+def test_a_benchmark_that_does_not_exist_is_told() -> None:
+    done = run("benchmarks", "nonsense")
+    assert done.returncode == 1
+    assert "there are" in done.stderr
