@@ -17,6 +17,8 @@ INTERVALS_MAX = 10_000
 # Trades of a shard whose content is remembered, twice at most: copies follow each other closely, and more
 # would cost every trade its place in the processor's cache.
 CONTENTS_MAX = 1_000
+# Later series; each rogue id makes one.
+LATER_MAX = 1_000
 # Of ids that cannot be kept as intervals: one hour, and at most 10 MB for a shard.
 WORDS_MAX = 100_000
 WORDS_AGE_MAX = 3_600 * 1_000_000
@@ -138,6 +140,8 @@ class DropDuplicates:
             known = Stored(first, last + 1, 0, Intervals())
             if trade.series:
                 self._later[trade.symbol, trade.series] = known
+                if len(self._later) > LATER_MAX:
+                    del self._later[next(iter(self._later))]
             else:
                 self._stored[trade.symbol] = known
             return trade

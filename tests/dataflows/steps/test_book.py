@@ -1,0 +1,70 @@
+"""Which windows a gap overlaps, and which are due."""
+
+import random
+from typing import Any
+
+from dataflows.steps.book import Book, restored
+from dataflows.steps.numbers import Nanos
+from dataflows.steps.windows import SIZES, fold, market_of
+
+SECOND = 1_000_000
+
+
+def book_of(kit: Any, watermark: int) -> Book:
+    book = Book(market_of(kit.trade(1, kit.START)))
+    book.watermark = watermark
+    return book
+
+
+def test_windows_are_due_once_the_watermark_has_passed_them(kit: Any) -> None:
+    book = book_of(kit, 10 * SECOND)
+    window = fold([kit.trade(1, 1)], Nanos())
+    for start in (10, 9, 8):
+        book.add(0, start * SECOND, window.copy())
+    assert book.due(0) == [8 * SECOND, 9 * SECOND]
+    assert book.due(1) == []
+
+
+def test_a_gap_overlaps_the_closed_windows_between_its_neighbours(kit: Any, seed: int) -> None:
+    chance = random.Random(seed)
+    for _ in range(300):
+        book = book_of(kit, chance.randrange(200) * SECOND // 2)
+        since = chance.randrange(100 * SECOND)
+        until = chance.choice((None, since + chance.randrange(90 * SECOND)))
+        for level in (0, 1):
+            size = SIZES[level]
+            closed = [start for start in range(0, 200 * SECOND, size) if start + size <= book.watermark]
+            for start in chance.sample(closed, len(closed) // chance.choice((1, 2, 30))):
+                book.closed[level][start] = b""
+            overlapped = {one for one in closed if since < one + size and (until is None or until >= one)}
+            found = list(book.overlapped(level, (since, until)))
+            ends = {min(overlapped), max(overlapped)} if overlapped else set()
+            assert len(found) == len(set(found))
+            assert set(found) == (overlapped & set(book.closed[level])) | ends
+            book.gaps = {(0, 5, 7): (since, until)}
+            assert [one for one in closed if book.missing(level, one)] == sorted(overlapped)
+
+
+def test_a_gap_ends_where_the_next_trade_is(kit: Any) -> None:
+    book = book_of(kit, 0)
+    book.open_gap((0, 5, 7), (100, None))
+    book.open_gap((1, 5, 7), (100, None))
+    assert book.unresolved
+    assert book.resolve(0, 7, 200) == []
+    assert book.resolve(0, 8, 200) == [(100, None)]
+    assert book.unresolved
+    assert book.resolve(1, 8, 50) == [(100, None)]
+    assert not book.unresolved
+    assert book.gaps == {(0, 5, 7): (100, 200), (1, 5, 7): (100, 100)}
+
+
+def test_a_book_is_restored_whole(kit: Any) -> None:
+    book = book_of(kit, 77)
+    book.pending = [kit.trade(1, 1), kit.trade(2, 5)]
+    book.open_gap((0, 5, 7), (100, None))
+    book.changed[0, 5] = True
+    book.closed[1][0] = b"x"
+    state = book.snapshot(Nanos())
+    assert book.pending == []
+    assert book.received == 1_005
+    assert restored(state).snapshot(Nanos()) == state
