@@ -20,6 +20,7 @@ from connectors.connection import Access, ConnectionStatus, Keeper, access
 from connectors.errors import TapeError
 from connectors.intake import Intake, IntakeStatus, Writes
 from connectors.journal import Journal
+from connectors.journal_reader import JournalReader
 from connectors.resilience import BreakerState, Policy
 from connectors.venues.protocol import Instrument, Venue
 from schemas.health import ConnectionEvent
@@ -28,6 +29,8 @@ from schemas.health import ConnectionEvent
 MEMORY_PAUSE_PART = 0.8
 # Trades and quotes: what one instrument takes of a venue's limit of streams on a connection.
 STREAMS_PER_INSTRUMENT = 2
+# Microseconds by which a clock may have been put back before it is worth a word.
+CLOCK_BEHIND_MAX = 1_000_000
 # How long `stop` waits for the disk before it says what was not written.
 FINISH_SECONDS = 2.0
 
@@ -172,7 +175,11 @@ class Capture:
     def open_shard(self, plan: ShardPlan) -> Shard:
         """A shard with its journal, whose first frames of this life say what it captures."""
         logger = self.logger.bind(venue=plan.venue.name, shard=plan.shard)
-        intake = Intake(self.open_journal(plan), policy=self.policy, clock=self.clock, logger=logger)
+        journal = self.open_journal(plan)
+        newest = newest_time(plan, journal.next_position - 1)
+        if newest > self.clock() + CLOCK_BEHIND_MAX:
+            logger.warning("the clock is behind the journal", seconds=(newest - self.clock()) // 1_000_000)
+        intake = Intake(journal, policy=self.policy, clock=self.clock, logger=logger, newest=newest)
         started = ConnectionEvent("started", intake.own)
         intake.note("connection", msgspec.json.encode(started))
         intake.note("metadata", msgspec.json.encode(plan.instruments))
@@ -258,6 +265,17 @@ def shard_status(shard: Shard) -> ShardStatus:
 async def crash_with(task: asyncio.Task[None]) -> None:
     """End when a task fails, without ending it when cancelled."""
     await asyncio.shield(task)
+
+
+def newest_time(plan: ShardPlan, position: int) -> int:
+    """When the frame of that position was received; 0 where it is not there to be read."""
+    reader = JournalReader(
+        plan.directory, exchange=plan.venue.name, shard=plan.shard, position=max(0, position - 1)
+    )
+    try:
+        return max((frame.received for frame in reader.read(1)), default=0)
+    finally:
+        reader.close()
 
 
 def checked(plan: ShardPlan) -> ShardPlan:

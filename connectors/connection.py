@@ -102,7 +102,7 @@ class Connection:
         self.opened = 0.0
 
     async def open(self) -> Problem | None:
-        """Connect and subscribe; what went wrong, if it did."""
+        """Connect; what went wrong, if it did. Nothing may be awaited once the socket is ours to close."""
         now = asyncio.get_running_loop().time
         await wait_for(self.shared.connects)
         self.endpoint.breaker.begin(now())
@@ -114,9 +114,6 @@ class Connection:
             return connection_problem(error)
         self.begin()
         self.intake.add(self.socket)
-        for message in self.shared.venue.subscribe(self.instruments):
-            await wait_for(self.shared.messages)
-            self.socket.say(message)
         return None
 
     def begin(self) -> None:
@@ -160,9 +157,10 @@ class Connection:
         return Frame(self.shared.venue.name, "", 0, self.id, self.frames, received, kind, payload)
 
     async def run(self) -> Problem:
-        """Watch it until it ends; why it did."""
+        """Subscribe and watch until it ends; why it did."""
         async with asyncio.TaskGroup() as group:
-            watchers = [group.create_task(self.watch_peer()), group.create_task(self.watch_data())]
+            works = (self.subscribe(), self.watch_peer(), self.watch_data())
+            watchers = [group.create_task(work) for work in works]
             said = await ended(self.socket)
             for watcher in watchers:
                 watcher.cancel()
@@ -171,6 +169,12 @@ class Connection:
         self.intake.sockets.discard(self.socket)
         self.note("closed", problem)
         return problem
+
+    async def subscribe(self) -> None:
+        """Ask for what we want, within the venue's message budget."""
+        for message in self.shared.venue.subscribe(self.instruments):
+            await wait_for(self.shared.messages)
+            self.socket.say(message)
 
     async def watch_peer(self) -> None:
         """Ask a silent peer once, then give it up; tell when rotation is due and health proved."""

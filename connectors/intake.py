@@ -60,7 +60,10 @@ class IntakeStatus:
 class Intake:
     """The queue of one shard and its way into the journal."""
 
-    def __init__(self, journal: Writes, *, policy: Policy, clock: Callable[[], int], logger: Any) -> None:
+    def __init__(
+        self, journal: Writes, *, policy: Policy, clock: Callable[[], int], logger: Any, newest: int = 0
+    ) -> None:
+        """`newest` is the time of the journal's last frame, behind which a clock put back does not go."""
         self.journal = journal
         self.policy = policy
         self.wall = clock
@@ -75,8 +78,7 @@ class Intake:
         self.slowed = ""
         self.sockets: set[Readable] = set()
         self.deadline: float | None = None
-        self.last_time = 0
-        self.last_connection = 0
+        self.last_time = self.last_connection = newest
         # One thread appends and one syncs, so that a disk that stalls stalls no ping.
         self.writers = ThreadPoolExecutor(2, thread_name_prefix="journal")
         self.own = self.new_connection()

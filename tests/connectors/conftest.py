@@ -130,14 +130,22 @@ class Running:
 
     def trade_ids(self, symbol: str) -> list[int]:
         """The ids of all trades of a symbol, in journal order."""
+        return [record.source_sequence or 0 for _, record in self.trades() if record.symbol == symbol]
+
+    def trades(self) -> Iterator[tuple[Frame, Trade]]:
         by_native = {each.native: each for each in self.plan.instruments}
-        return [
-            record.source_sequence or 0
-            for frame in self.frames()
-            if frame.kind == "data"
-            for record in self.venue.decode(frame, by_native)
-            if isinstance(record, Trade) and record.symbol == symbol
-        ]
+        for frame in self.frames():
+            for record in self.venue.decode(frame, by_native) if frame.kind == "data" else ():
+                if isinstance(record, Trade):
+                    yield frame, record
+
+    def trade_ids_by_connection(self) -> list[dict[str, list[int]]]:
+        """By connection, in the order of opening, the ids of each symbol in the order in which they came."""
+        opened = [event["connection"] for event in self.events() if event["what"] == "opened"]
+        found = {each: {listed.symbol: [] for listed in self.plan.instruments} for each in opened}
+        for frame, record in self.trades():
+            found[frame.connection][record.symbol].append(record.source_sequence or 0)
+        return list(found.values())
 
     def events(self) -> list[dict[str, Any]]:
         """The connection events, decoded."""

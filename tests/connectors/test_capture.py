@@ -74,9 +74,29 @@ def test_a_second_life_goes_on_behind_the_first(venues: Any, capturing: Any, unt
     assert len({frame.connection for frame in frames}) == 4
 
 
+def test_a_clock_that_was_put_back_does_not_take_the_journal_with_it(
+    venues: Any, capturing: Any, until: Any
+) -> None:
+    hour = 3_600_000_000
+    with venues(rate=200, venues=["binance"]) as sim, capture_logs() as lines:
+        for behind in (0, hour):
+            with capturing(
+                sim,
+                clock=lambda behind=behind: time.time_ns() // 1_000 - behind,
+                logger=structlog.get_logger(),
+            ) as run:
+                until(lambda run=run: open_connections(run))
+    frames = run.frames()
+    assert [frame.received for frame in frames] == sorted(frame.received for frame in frames)
+    assert len({(frame.connection, frame.number) for frame in frames}) == len(frames)
+    assert len({frame.connection for frame in frames}) == 4
+    told = [line["seconds"] for line in lines if line["event"] == "the clock is behind the journal"]
+    assert 3_590 <= told[0] <= 3_600
+
+
 def test_two_connections_make_the_loss_of_one_invisible(venues: Any, capturing: Any, until: Any) -> None:
     with venues(rate=300, venues=["binance"]) as sim, capturing(sim, connections=2) as run:
-        until(lambda: len(open_connections(run)) == 2)
+        until(lambda: len(open_connections(run)) == 2 and run.trade_ids(BTC))
         victim = min(sim.servers["binance"].visitors.values(), key=lambda one: one.session.number)
         sim.loop.call_soon_threadsafe(sim.servers["binance"].afflict, victim, "cut", 0.0)
         until(
