@@ -88,14 +88,10 @@ def spot_quote(
     vendor_data: str,
     index: int = 0,
 ) -> Quote:
-    """A crypto spot quote of (price, quantity) pairs; its id is the update's, else its place in the journal.
-
-    An absent side is (None, None).
-    """
+    """A crypto spot quote of (price, quantity) pairs, numbered by the update, else by its place."""
     quote_id = f"{frame.shard}.{frame.position}.{index}" if update is None else str(update)
-    bid_price, bid_quantity, ask_price, ask_quantity = (
-        text if text is None or plain_number(text) else number(text, "price or size") for text in (*bid, *ask)
-    )
+    bid_price, bid_quantity = offer(*bid)
+    ask_price, ask_quantity = offer(*ask)
     return Quote(
         listed.quote_prefix + quote_id,
         quote_id,
@@ -119,6 +115,17 @@ def spot_quote(
         "live",
         frame.shard,
     )
+
+
+def offer(price: str | None, quantity: str | None) -> tuple[str | None, str | None]:
+    """One side of a quote; absent where the venue writes zeros, or nothing, as nobody offers."""
+    if price is not None and not plain_number(price):
+        price = number(price, "price")
+    if quantity is not None and not plain_number(quantity):
+        quantity = number(quantity, "quantity")
+    if price and quantity and not price.strip("0.") and not quantity.strip("0."):
+        return None, None
+    return price, quantity
 
 
 Why = tuple[Reason, str]

@@ -1,7 +1,7 @@
 """The lists of instruments that come with us, for a start without a network. Package data, nothing else.
 
-Each file is the venue's own answer to its metadata request, cut down to well-known markets and the members that
-the venue's decoder reads, so that the venue's answer of today can replace it.
+Each file is the venue's own answer to its metadata request, cut down to well-known markets and what our
+decoder reads of them, so that the venue's answer of today can replace it.
 """
 
 from functools import cache

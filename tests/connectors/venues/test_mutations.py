@@ -1,0 +1,143 @@
+"""Broken bytes never raise: a hundred thousand seeded mutations of what each conformance table holds.
+
+`--fuzz-inputs` says how many instead (`make fuzz`: a million), `--seed` repeats a run.
+"""
+
+import json
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connectors.venues import VENUES
+from connectors.venues.decoding import pack_page
+from connectors.venues.protocol import PageHeader, Venue
+from schemas import Control, DeadLetter, Frame, Quote, Trade
+
+TABLES = Path(__file__).parents[2] / "conformance"
+
+# What decoders trip over, put in place of something else.
+PIECES = [
+    b"", b"null", b"true", b"-1", b"0", b"1e999", b"1e-9", b'"', b'""', b"{}", b"[]", b"[", b"{", b"}", b"]",
+    b",", b":", b"\\", b"\\u0000", b"\\ud800", b"\xff", b"\xc3\xa9", b"\x00", b"9" * 30, b"NaN", b'"NaN"',
+    b"9223372036854775808", b"-0.0", b"0001-01-01", b" ", b"\n", b"\xef\xbb\xbf",
+    b'"e":"trade"', b'"type":"match"',
+]  # fmt: skip
+
+PLAIN = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,18})?").fullmatch
+
+
+def mutated(choose: Callable[[], float], originals: list[bytes]) -> bytes:
+    """One of the originals with up to four changes."""
+    data = originals[int(choose() * len(originals))]
+    for _ in range(1 + int(choose() * 4)):
+        at = int(choose() * (len(data) + 1))
+        sort = choose()
+        if sort < 0.4:
+            data = data[:at] + bytes((int(choose() * 256),)) + data[at + 1 :]
+        elif sort < 0.6:
+            data = data[:at] + PIECES[int(choose() * len(PIECES))] + data[at + int(choose() * 12) :]
+        elif sort < 0.75:
+            data = data[:at] + data[at + int(choose() * 30) :]
+        elif sort < 0.9:
+            data = data[:at] + data[int(choose() * len(data)) :][: int(choose() * 30)] + data[at:]
+        else:
+            data = data[:at]
+    return data
+
+
+def table(name: str) -> Any:
+    return json.loads((TABLES / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def check(frame: Frame, records: list[Any]) -> int:
+    """Fail unless each record is one that may leave a decoder; how many were accepted."""
+    accepted = 0
+    for record in records:
+        if type(record) is Trade:
+            assert PLAIN(record.price)
+            assert PLAIN(record.quantity)
+            assert 10**15 <= record.timestamp < 10**16
+            assert 0 <= record.source_sequence < 2**63
+            assert record.side in ("BUY", "SELL")
+            assert all(type(word) is str for word in json.loads(record.vendor_data).values())
+            accepted += 1
+        elif type(record) is Quote:
+            offers = (record.bid_price, record.bid_quantity, record.ask_price, record.ask_quantity)
+            assert all(text is None or PLAIN(text) for text in offers)
+            accepted += 1
+        elif type(record) is DeadLetter:
+            assert record.payload == frame.payload
+        else:
+            assert type(record) is Control
+    return accepted
+
+
+def hammer(originals: list[bytes], count: int, seed: int, one: Callable[[bytes], int]) -> None:
+    """Feed mutations; some must be accepted and some not, or the mutations are no test."""
+    choose = random.Random(seed).random
+    accepted = 0
+    for number in range(count):
+        data = mutated(choose, originals)
+        try:
+            accepted += one(data)
+        except BaseException:
+            print(f"seed {seed}, input {number}: {data!r}")  # noqa: T201  # shown when the test fails
+            raise
+    assert 0 < accepted < count
+
+
+def frame_of(venue: Venue, payload: bytes) -> Frame:
+    return Frame(venue.name, f"{venue.name}-0", 7, 3, 5, 1_795_253_400_000_000, "data", payload)
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("name", VENUES)
+def test_no_frame_breaks_a_decoder(name: str, seed: int, fuzz_inputs: int) -> None:
+    venue, held = VENUES[name], table(name)
+    instruments = venue.decode_metadata(json.dumps(held["metadata"]).encode())
+    good = [row["frame"].encode() for row in held["frames"] if not isinstance(row["verdict"], str)]
+
+    def one(data: bytes) -> int:
+        frame = frame_of(venue, data)
+        return check(frame, venue.decode(frame, instruments))
+
+    hammer(good, fuzz_inputs, seed, one)
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("name", VENUES)
+def test_no_page_breaks_a_decoder(name: str, seed: int, fuzz_inputs: int) -> None:
+    venue, held = VENUES[name], table(name)
+    instruments = venue.decode_metadata(json.dumps(held["metadata"]).encode())
+    good = []
+    for row in held["pages"]:
+        native, first, last, since = row["ask"]
+        if native in instruments:
+            request = venue.repair(instruments[native], first, last, since)
+            good.append(pack_page(PageHeader(native, first, last, since, request, 200), row["body"].encode()))
+
+    def one(data: bytes) -> int:
+        frame = frame_of(venue, data)
+        page = venue.decode_page(frame, instruments)
+        return check(frame, list(page.records))
+
+    hammer(good, fuzz_inputs // 2, seed, one)
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("name", VENUES)
+def test_metadata_is_read_or_refused(name: str, seed: int, fuzz_inputs: int) -> None:
+    venue = VENUES[name]
+    good = [json.dumps(table(name)["metadata"]).encode()]
+
+    def one(data: bytes) -> int:
+        try:
+            return int(bool(venue.decode_metadata(data)))
+        except ValueError:
+            return 0
+
+    hammer(good, fuzz_inputs // 5, seed, one)
