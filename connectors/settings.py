@@ -206,6 +206,22 @@ class SimulatorSettings(Section):
     faults: str = Field(default="", description="as in `tape simulate --faults`; none without it")
 
 
+class MetricsSettings(Section):
+    """`[metrics]`: where /metrics, /healthz and /readyz are served."""
+
+    host: str = Field(
+        default="127.0.0.1",
+        min_length=1,
+        description="address to listen on; by default for this machine only",
+    )
+    port: Whole = Field(
+        default=9464,
+        ge=0,
+        le=65_000,
+        description="of the first process, the others' follow; any free one where it is 0 or taken",
+    )
+
+
 class LogSettings(Section):
     """`[log]`: what is said on stderr."""
 
@@ -227,11 +243,16 @@ class Settings(BaseSettings):
     data_dir: Path = Field(
         default=Path("data"), description="where everything is kept, live and simulated apart"
     )
+    data_dir_shared: Switch = Field(
+        default=False,
+        description="all processes of a cluster see the same data_dir; they then share recovery",
+    )
     venues: dict[Annotated[str, AfterValidator(known_venue)], VenueSettings] = Field(
         default={}, description="what is captured; a venue that is not named keeps its defaults"
     )
     capture: CaptureSettings = CaptureSettings()
     simulator: SimulatorSettings = SimulatorSettings()
+    metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 
     @classmethod

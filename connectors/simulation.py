@@ -20,12 +20,21 @@ STOP_SECONDS = 5
 @contextmanager
 def simulated(venues: Sequence[Venue], *, seed: int, rate: float, faults: str = "") -> Iterator[list[Venue]]:
     """The same venues at the addresses of a simulator that runs as long as the context."""
-    command = [sys.executable, "-m", "operate", "simulate", "--seed", str(seed), "--rate", str(rate)]
+    command = [sys.executable, "-m", "operate", "simulate", "--attached"]
+    command += ["--seed", str(seed), "--rate", str(rate)]
     if faults:
         command += ["--faults", faults]
     # `-m operate` needs the repository's root, wherever we were started.
     root = Path(__file__).resolve().parent.parent
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root, text=True)  # noqa: S603  # our own words
+    # Its input ends when we do, however that is. A Ctrl-C is ours alone, or capture saw its venues die first.
+    process = subprocess.Popen(  # noqa: S603  # our own words
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=root,
+        text=True,
+        start_new_session=True,
+    )
     try:
         places = addresses(process)
         yield [
@@ -63,5 +72,7 @@ def stop(process: "subprocess.Popen[str]") -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    assert process.stdin is not None
     assert process.stdout is not None
+    process.stdin.close()
     process.stdout.close()

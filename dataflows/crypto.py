@@ -3,20 +3,23 @@
 `python -m bytewax.run dataflows.crypto` calls `flow`; everybody else calls `build` with ends of his own.
 """
 
+import sys
 from collections.abc import Mapping
+from typing import Any
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import FixedPartitionedSource
 from bytewax.outputs import FixedPartitionedSink
 
+from connectors.errors import TapeError
 from dataflows.chain import Chain
 from dataflows.engine import Item, apply
 
 
 def build(
-    source: FixedPartitionedSource[tuple[str, Item], object],
-    sinks: Mapping[str, FixedPartitionedSink[Item, object]],
+    source: FixedPartitionedSource[tuple[str, Item], Any],
+    sinks: Mapping[str, FixedPartitionedSink[Item, Any]],
     steps: Chain,
 ) -> Dataflow:
     """Frames of the journals become records, which every sink gets."""
@@ -35,4 +38,9 @@ def flow() -> Dataflow:
     """The flow of this process, with capture and recovery, for the engine's own command."""
     from dataflows.running import prepare  # noqa: PLC0415  # tests build flows without all that
 
-    return prepare()
+    try:
+        return prepare()
+    except TapeError as error:
+        hint = f"\nhint: {error.hint}" if error.hint else ""
+        print(f"error: {error}{hint}", file=sys.stderr)  # noqa: T201  # the log may not have begun
+        sys.exit(2)

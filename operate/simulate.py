@@ -1,6 +1,10 @@
 """`tape simulate`: the simulated venues as a program, for tests and for whoever has no network."""
 
 import json
+import os
+import signal
+import sys
+import threading
 
 import click
 
@@ -11,7 +15,8 @@ import click
 @click.option("--faults", default="", metavar="NAME:PROBABILITY[:SECONDS],…", help="What goes wrong.")
 @click.option("--port", default=0, show_default=True, help="First of several ports; 0: any that are free.")
 @click.option("--venue", "venues", multiple=True, help="Serve only this venue; may be repeated.")
-def command(seed: str, rate: float, faults: str, port: int, venues: tuple[str, ...]) -> None:
+@click.option("--attached", is_flag=True, help="Stop when standard input ends, as it does with a parent.")
+def command(seed: str, rate: float, faults: str, port: int, venues: tuple[str, ...], attached: bool) -> None:
     """Serve simulated venues on loopback until told to stop.
 
     Prints one JSON line with the addresses, then serves.
@@ -35,4 +40,13 @@ def command(seed: str, rate: float, faults: str, port: int, venues: tuple[str, .
     except ValueError as error:
         raise TapeError(str(error)) from None
     sim = SimulatedVenues(seed=seed, rate=rate, faults=given, port=port, venues=venues or tuple(FACES))
+    if attached:
+        threading.Thread(target=stop_with_input, daemon=True).start()
     serve(sim, lambda addresses: click.echo(json.dumps(addresses)))
+
+
+def stop_with_input() -> None:
+    """Ask ourselves to stop when whoever started us is gone."""
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,185 @@
+"""A process of the flow: what is started before the engine, and what is done when the engine has returned.
+
+Capture runs beside the flow and begins before it: a peer that is missing, or an engine that has to start
+again, costs no frame.
+"""
+
+import atexit
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import structlog
+from bytewax.dataflow import Dataflow
+
+from connectors import log
+from connectors.capture import Capture, ShardPlan
+from connectors.configuration import load
+from connectors.errors import TapeError
+from connectors.intake import Writes
+from connectors.journal import Journal
+from connectors.mode import decide
+from connectors.mode import store as store_directory
+from connectors.placement import WORKERS_MAX
+from connectors.plans import plan_shards, policy_of, shard_names, venues_of
+from connectors.positions import expected_position, sync_newest
+from connectors.settings import Settings
+from connectors.simulation import simulated
+from connectors.slots import Slot, Store, open_store
+from connectors.source import JournalSource, Reading
+from connectors.venues import VENUES
+from dataflows.chain import chain
+from dataflows.crypto import build
+from dataflows.ending import Ending
+from dataflows.recovery import EPOCH_SECONDS, Command, adopt, arrange, command, start_again
+from dataflows.steps.batch import batch_of
+from dataflows.summary import Summary
+
+
+def prepare() -> Dataflow:
+    """What makes the engine's own command a whole process of ours."""
+    told = command()
+    file = os.environ.get("TAPE_CONFIG")
+    settings = load(Path(file) if file else None).settings
+    log.start(settings.log.level)
+    if told.processes > 1 and settings.mode == "auto":
+        raise TapeError(
+            "a cluster needs to be told what it captures", hint='set mode = "live" or "simulated" (TAPE_MODE)'
+        )
+    decision = decide(settings.mode, settings.data_dir, venues_of(settings))
+    directory = store_directory(settings.data_dir, decision.kind)
+    store = open_store(directory, decision.kind, shard_names(settings))
+    if told.recovery is None:
+        recovery = arrange(directory, store, told, shared=settings.data_dir_shared)
+        start_again(recovery, os.environ)
+    adopt(directory, store, told.recovery)
+    structlog.get_logger().info(decision.said)
+    process = Process(settings, directory, store, told)
+    atexit.register(process.ending.returned)
+    return process.start()
+
+
+class Process:
+    """One process of the flow, alone or of a cluster."""
+
+    def __init__(self, settings: Settings, directory: Path, store: Store, told: Command) -> None:
+        self._settings, self._directory, self._store, self._told = settings, directory, store, told
+        self._logger: Any = structlog.get_logger()
+        self._started = ExitStack()
+        self._turn = Lock()  # two threads may release; the second waits until all is done
+        self._journals_turn = Lock()  # a journal is not closed while it is synced
+        self._journals: dict[Path, Journal] = {}
+        self._summary = Summary(store.slots)
+        shards = set(shard_names(settings))
+        self._reading = Reading(
+            directory=directory,
+            epoch_seconds=told.epoch_seconds or EPOCH_SECONDS,
+            alone=told.workers == 1,
+            captured=shards,
+            sync=self._sync,
+        )
+        self._captured = [slot for slot in store.slots if slot.shard in shards]
+        self.ending = Ending(
+            stop=self._reading.stop,
+            begun=self._reading.built,
+            release=self._release,
+            complete=self._complete,
+            logger=self._logger,
+        )
+
+    def start(self) -> Dataflow:
+        """Begin to capture what is ours, and build the flow."""
+        self.ending.listen()
+        own = {slot.shard for slot in self._captured if self._told.captures(slot.number)}
+        for line in cautions(self._told, self._captured):
+            self._logger.warning(line)
+        if own:
+            self._capture(own)
+        source = JournalSource(self._store.slots, self._reading, batch_of)
+        return build(source, {"summarise": self._summary}, chain(VENUES))
+
+    def _capture(self, own: set[str]) -> None:
+        """Capture these shards until released."""
+        settings = only(self._settings, own)
+        venues = venues_of(settings)
+        if self._store.kind == "simulated" and not is_placed(settings):
+            chosen = settings.simulator
+            venues = self._started.enter_context(
+                simulated(venues, seed=chosen.seed, rate=chosen.rate, faults=chosen.faults)
+            )
+        plans = plan_shards(settings, venues, self._directory, self._logger)
+        capture = Capture(
+            [plan for plan in plans if plan.shard in own],
+            policy=policy_of(settings.capture),
+            open_journal=self._open_journal,
+            logger=self._logger,
+        )
+        capture.start()
+        self._started.callback(capture.stop)
+
+    def _open_journal(self, plan: ShardPlan) -> Writes:
+        """The journal of a shard, going on behind what recovery knows of it."""
+        journal = Journal.open(
+            plan.directory,
+            exchange=plan.venue.name,
+            shard=plan.shard,
+            now=time.time_ns() // 1_000,
+            expected_position=expected_position(self._directory, plan.shard),
+            segment_bytes_max=self._settings.capture.segment_bytes_max,
+        )
+        self._journals[plan.directory] = journal
+        return journal
+
+    def _sync(self, directory: Path) -> None:
+        """Force a journal to disk, by its writer as long as that is we."""
+        with self._journals_turn:
+            journal = self._journals.get(directory)
+            if journal is not None:
+                journal.sync()
+                return
+        sync_newest(directory)
+
+    def _release(self) -> None:
+        """End capture, and the simulator where we had started one."""
+        with self._journals_turn:
+            self._journals.clear()
+        with self._turn:
+            self._started.close()
+
+    def _complete(self) -> None:
+        """The engine has returned: the last epoch is durable."""
+        self._reading.durable.ended()
+        for line in self._summary.lines():
+            self._logger.info(line)
+
+
+def only(settings: Settings, shards: Iterable[str]) -> Settings:
+    """The settings with only the venues that these shards are of."""
+    names = {shard.rpartition("-")[0] for shard in shards}
+    venues = {
+        name: venue.model_copy(update={"enabled": name in names}) for name, venue in settings.venues.items()
+    }
+    return settings.model_copy(update={"venues": venues})
+
+
+def is_placed(settings: Settings) -> bool:
+    """Whether the settings say where to find every venue, so that no simulator of ours is needed."""
+    return all(venue.websocket_urls and venue.rest_urls for venue in settings.enabled().values())
+
+
+def cautions(told: Command, captured: Iterable[Slot]) -> Iterator[str]:
+    """What a person should know about the number of workers that he chose."""
+    shards = list(captured)
+    if told.workers > len(shards):
+        yield (
+            f"more workers ({told.workers}) than shards ({len(shards)}): some have nothing to do; "
+            "venues.NAME.shards spreads a venue over more"
+        )
+    if told.workers > WORKERS_MAX:
+        yield f"beyond {WORKERS_MAX} workers batches travel between processes, which costs throughput"
+    if told.workers_per_process > 1:
+        yield "workers of one process share one Python: run one worker per process (-i, -a) to go faster"
