@@ -8,6 +8,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random, SystemRandom
@@ -113,6 +114,7 @@ class Capture:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.main: asyncio.Task[None] | None = None
         self.started = threading.Event()
+        self.finished = threading.Event()
         self.thread = threading.Thread(target=self.live, name="capture", daemon=True)
 
     def start(self) -> None:
@@ -124,10 +126,11 @@ class Capture:
 
     def stop(self) -> None:
         """Close connections, write and sync what was received; raises the bug that ended it, if any."""
-        if self.loop is not None and self.main is not None and self.thread.is_alive():
-            self.loop.call_soon_threadsafe(self.main.cancel)
-        if self.thread.ident is not None:
-            self.thread.join()
+        if self.loop is not None and self.main is not None:
+            with suppress(RuntimeError):  # the loop is closed: it has ended by itself
+                self.loop.call_soon_threadsafe(self.main.cancel)
+            # Not the thread itself: it may still wait for a name server that does not answer.
+            self.finished.wait()
         if self.failure is not None:
             raise self.failure
 
@@ -148,6 +151,7 @@ class Capture:
             if self.failure is not None:
                 self.logger.error("capture crashed", exc_info=self.failure)
             self.started.set()
+            self.finished.set()
 
     async def capture(self) -> None:
         """Open the journals, keep the connections, finish in order."""
@@ -171,6 +175,8 @@ class Capture:
                 await shard.intake.finish(task, FINISH_SECONDS)
             for shared in self.venues.values():
                 await shared.rest.client.aclose()
+            if self.main is not None and self.main.cancelling():
+                self.finished.set()
 
     def open_shard(self, plan: ShardPlan) -> Shard:
         """A shard with its journal, whose first frames of this life say what it captures."""
@@ -218,7 +224,13 @@ class Capture:
 
     def open_shard_journal(self, plan: ShardPlan) -> Writes:
         """The journal of a plan, ours alone."""
-        return Journal.open(plan.directory, exchange=plan.venue.name, shard=plan.shard, now=self.clock())
+        return Journal.open(
+            plan.directory,
+            exchange=plan.venue.name,
+            shard=plan.shard,
+            now=self.clock(),
+            segment_bytes_max=self.policy.segment_bytes_max,
+        )
 
     def crash(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """End the thread on an error in a callback: it is a bug of ours and must not look like weather."""
@@ -238,7 +250,7 @@ class Capture:
             for endpoint in (*each.endpoints, *each.rest.endpoints)
         }
         return CaptureStatus(
-            alive=self.thread.is_alive(),
+            alive=self.started.is_set() and not self.finished.is_set(),
             failure=f"{type(self.failure).__name__}: {self.failure}" if self.failure else "",
             shards=tuple(shard_status(each) for each in self.shards),
             breakers=breakers,

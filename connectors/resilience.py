@@ -61,6 +61,7 @@ class Policy:
     memory_bytes_max: int = 1024 * 1024 * 1024
     flush_seconds: float = 0.005  # how long frames are gathered before they are appended as one block
     sync_seconds: float = 1.0  # what a power cut may cost, and repair refills
+    segment_bytes_max: int = 64 * 1024 * 1024  # a journal file; one is removed as a whole
     tick_seconds: float = 1.0
     retry_seconds: float = 1.0  # after the disk refused
 

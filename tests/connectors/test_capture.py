@@ -1,5 +1,6 @@
 """The whole of capture: a thread of its own, complete journals, and a state that can be looked at."""
 
+import socket
 import time
 from collections import defaultdict
 from dataclasses import replace
@@ -133,6 +134,28 @@ def test_stopping_while_nothing_can_be_reached_is_quick(capturing: Any, venues: 
             began = time.monotonic()
             run.capture.stop()
             assert time.monotonic() - began < 1.0
+
+
+def test_stopping_while_a_name_server_does_not_answer_is_quick(
+    tmp_path: Path, until: Any, policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    def slow(*_: Any, **__: Any) -> Any:
+        asked.append(time.monotonic())
+        time.sleep(1.5)
+        raise socket.gaierror("no answer")
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    bitcoin = (instrument("binance", "BTCUSDT", "BTC", "USDT"),)
+    plan = ShardPlan(venue=VENUES["binance"], shard="binance-0", instruments=bitcoin, directory=tmp_path)
+    capture = Capture([plan], policy=policy)
+    capture.start()
+    until(lambda: asked)
+    began = time.monotonic()
+    capture.stop()
+    assert time.monotonic() - began < 0.5
+    capture.thread.join()
 
 
 def test_a_full_disk_holds_the_venue_back_and_loses_nothing(

@@ -198,6 +198,22 @@ def test_the_simulators_own_limits_and_failures(venues: Any, policy: Policy) -> 
         assert [status for *_, status in sim.oracle["binance"].requests] == [429, 200, 200, 200]
 
 
+def test_a_proxy_that_refuses_is_named_as_such(
+    peer: Any, policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+    async def main() -> None:
+        async with peer(Host(http("407 Proxy Authentication Required")), upgrades=False) as port:
+            monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+            async with Rest(venue("https://api.example.com"), policy) as rest:
+                await rest.ask(TRADES)
+
+    with pytest.raises(Unanswered, match="proxy: 407 Proxy Authentication Required"):
+        asyncio.run(main())
+
+
 def test_a_bug_is_not_called_weather() -> None:
     with pytest.raises(httpx2.UnsupportedProtocol):
         request_problem(httpx2.UnsupportedProtocol("bug"))

@@ -205,6 +205,40 @@ def test_a_certificate_that_the_system_trusts_is_accepted(
     assert got == [b"1"]
 
 
+@pytest.fixture
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The environment without any word about proxies."""
+    for name in ("all_proxy", "http_proxy", "https_proxy", "no_proxy", "ws_proxy", "wss_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    return monkeypatch
+
+
+def test_a_proxy_that_refuses_is_named_as_such(
+    peer: Any, policy: Policy, no_proxy: pytest.MonkeyPatch
+) -> None:
+    async def main() -> Problem:
+        refuses = sends(head("407 Proxy Authentication Required", "Content-Length: 0"), then=0.05)
+        async with peer(refuses, upgrades=False) as port:
+            no_proxy.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+            with pytest.raises(EXPECTED) as failed:
+                await open_socket(
+                    "wss://stream.example.com", lambda *_: None, policy=policy, clock=lambda: CLOCK
+                )
+        return connection_problem(failed.value)
+
+    assert asyncio.run(main()) == Problem("proxy", "proxy rejected connection: HTTP 407")
+
+
+def test_what_stays_on_this_machine_never_takes_a_proxy(
+    peer: Any, policy: Policy, no_proxy: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        no_proxy.setenv(name, "http://127.0.0.1:9")
+    got, _, _ = outcome(peer, policy, sends(message(b"1"), then=0.05))
+    assert got == [b"1"]
+
+
 def test_what_leaves_this_machine_is_encrypted(policy: Policy) -> None:
     with pytest.raises(TapeError, match=r"refused to talk to stream\.example\.com without encryption"):
         asyncio.run(
