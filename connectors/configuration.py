@@ -26,7 +26,8 @@ PREFIX = "TAPE_"
 # Where the file is (--config), and where a test strikes: not settings.
 NOT_A_SETTING = {"TAPE_CONFIG", "TAPE_FAILPOINTS"}
 # What a cluster adds to the environment of every program next to a service called tape-something.
-CLUSTER = re.compile(r"TAPE_(\w+_)?(SERVICE_(HOST|PORT)|PORT)(_\w+)?")
+# Its names have no two underscores in a row, our settings below the first step do.
+CLUSTER = re.compile(r"TAPE_(?!\w*__)(\w+_)?(SERVICE_(HOST|PORT)|PORT)(_\w+)?")
 SOUNDS_SECRET = re.compile(
     r"secret|password|passphrase|token|credential|api_?key|private_?key", re.IGNORECASE
 )

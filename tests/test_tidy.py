@@ -65,6 +65,8 @@ TOUCHES_THE_WORLD = {
     "connectors/mode.py": {"asyncio"},
     "connectors/plans.py": {"asyncio"},
     "connectors/simulation.py": {"subprocess", "threading"},
+    "connectors/serving.py": {"threading", "time"},
+    "dataflows/metrics.py": {"threading", "time"},  # how old things are when somebody asks
     # disks
     "connectors/disk.py": {"os"},
     "connectors/segments.py": {"os"},

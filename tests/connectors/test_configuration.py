@@ -207,5 +207,8 @@ def test_what_others_put_into_the_environment_is_not_a_setting() -> None:
         "TAPE_PORT": "tcp://10.0.0.1:80",
         "TAPE_CONFIG": "other.toml",
         "TAPE_FAILPOINTS": "append=kill",
+        "TAPE_METRICS_PORT": "tcp://10.0.0.1:80",
     }
     assert load(environment=added).origins == {}
+    # One underscore more, and it is ours.
+    assert load(environment={"TAPE_METRICS__PORT": "7"}).settings.metrics.port == 7
