@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from dataflows.steps.batch import Batch
-from dataflows.steps.series import Change, Series, restored
+from dataflows.steps.series import RESTART_IDS_MIN, Change, Series, restored
 from schemas import Control, Gap, Outcome, Record, Tick, Trade
 
 VERSION = 1
@@ -130,10 +130,15 @@ class DetectGaps:
         symbol, live = trade.symbol, trade.origin == "live"
         known = self._series.setdefault(symbol, [])
         fits = [one for one in known if one.continues(first, last, trade.timestamp, live=live)]
-        if not live:
-            # After a restart the venue's history may hold other trades under the same ids.
+        # After a restart two series may miss the same ids: the time tells whose they are.
+        if live:
+            near = [one for one in fits if one.next - first <= RESTART_IDS_MIN]
+            timely = near or [one for one in fits if trade.timestamp <= one.time]
+            fits = timely or fits
+        else:
             asked = [one for one in fits if one.missing.within(first, last)]
-            fits = [one for one in asked if trade.timestamp <= one.time] or asked or fits
+            timely = [one for one in asked if one.since(first, last) <= trade.timestamp <= one.time]
+            fits = timely or asked or fits
         before = self._current.get(symbol)
         if fits:
             chosen = min(reversed(fits), key=lambda one: abs(first - one.next))

@@ -142,6 +142,10 @@ class Series:
             end += 1
         return self.holes[place:end]
 
+    def since(self, first: int, last: int) -> int:
+        """Venue time of the last trade before the gap that misses some of first..last."""
+        return self.overlapping(first, last)[0].since
+
     def forget(self) -> list[Change]:
         """Close the oldest gaps while there are more intervals than may be kept."""
         changes: list[Change] = []

@@ -89,6 +89,31 @@ def test_ticks_close_quiet_symbols(market: Market) -> None:
     assert market.rows() == [("1s", 0, 1, 3, 0)]  # once a tick, not once a trade
 
 
+def test_a_late_trade_shows_that_a_market_is_not_quiet(market: Market) -> None:
+    market.trade(1, 20)
+    market.trade(2, 10.5, received=29)
+    market.tick(38)
+    assert market.rows() == [("1s", 10, 0, 1, 0)]
+    market.tick(39)
+    assert market.rows() == [("1s", 20, 0, 1, 0)]
+
+
+def test_lateness_needs_no_whole_seconds(kit: Any) -> None:
+    market = Market(kit, lateness_seconds=2.5)
+    market.trade(1, 0.5)
+    market.trade(2, 3.2)
+    market.trade(3, 3.4999)
+    assert market.rows() == []
+    market.trade(4, 3.5)
+    assert market.rows() == [("1s", 0, 0, 1, 0)]
+
+
+def test_a_gap_ends_within_its_second(market: Market) -> None:
+    for identifier, seconds in ((1, 0.5), (3, 0.7), (4, 1.5), (5, 9)):
+        market.trade(identifier, seconds)
+    assert market.rows() == [("1s", 0, 0, 2, 1), ("1s", 1, 0, 1, 0)]
+
+
 def test_a_late_trade_makes_a_bar_that_never_was(market: Market) -> None:
     market.trade(1, 0.2)
     market.trade(3, 30)
@@ -142,6 +167,7 @@ def test_windows_out_of_memory_are_named_stale(kit: Any) -> None:
         market.trade(identifier, 0.7, received=131)
     market.tick(131)
     market.tick(132)
+    assert [(start - kit.START) // kit.SECOND for start in market.state[4][2][0][1][3][0]] == [100]
     assert market.rows("1s", "1m") == [("1s", 0, "stale"), ("1m", -20, "stale")]
 
 
@@ -200,6 +226,7 @@ def test_a_gap_at_the_end_reaches_to_the_next_trade(market: Market, kit: Any) ->
     market.tick(30)
     assert market.rows() == [("1s", 0, 0, 1, 1)]
     market.trade(3, 40)
+    market.tick(41)  # where the gap ends is known now, which changes no bar
     market.trade(4, 50)
     assert market.rows() == [("1s", 40, 0, 1, 1)]
     market.trade(5, 60)

@@ -41,3 +41,13 @@ def test_a_refused_record_keeps_its_frame_and_its_place_in_it(kit: Any) -> None:
         payload=frame.payload,
     )
     assert batch.counts["dead_letters_time"] == 1
+
+
+def test_rows_of_gaps_do_not_count_as_records_of_their_frame(kit: Any) -> None:
+    tape = kit.Tape()
+    prices = ((1, "1"), (3, "0"))
+    tape.frame(
+        kit.START, "data", [["t", "BTC-USDT", one, kit.START, price, "1", "BUY"] for one, price in prices]
+    )
+    (letter,) = [one for one in kit.Chain().feed(tape.frames) if isinstance(one, DeadLetter)]
+    assert (letter.index, letter.message_id) == (1, "plain:plain-0:1:1")

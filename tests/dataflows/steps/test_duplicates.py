@@ -88,6 +88,15 @@ def test_the_same_ids_of_a_later_series_are_other_trades(kit: Any) -> None:
     assert dropped(restarted, kit, [first, later]).counts == {"duplicates_venue": 2}
 
 
+def test_the_number_of_later_series_is_bounded(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "LATER_MAX", 2)
+    step = DropDuplicates(None, continuity="contiguous")
+    first = kit.trade(1, kit.START)
+    rogues = [msgspec.structs.replace(first, series=one, message_id=str(one)) for one in (1, 2, 3)]
+    dropped(step, kit, rogues)
+    assert [key for key, _ in step.snapshot()[2]] == [("BTC-USDT", 2), ("BTC-USDT", 3)]
+
+
 def test_below_the_floor_nothing_is_called_a_duplicate(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duplicates, "INTERVALS_MAX", 2)
     step = DropDuplicates(None, continuity="contiguous")

@@ -188,6 +188,16 @@ def test_one_rogue_id_derails_nothing(kit: Any, rogue: int) -> None:
     ]
 
 
+def test_a_page_fills_the_series_of_its_time(kit: Any) -> None:
+    tape = kit.Tape()
+    for at, identifier in enumerate((100, 1_500, 1, 900)):
+        tape.trade(identifier, kit.START + at * 1_000)
+    for age in (500, 2_500):
+        tape.trade(500, kit.START + age, kind="repair", received=kit.START + kit.SECOND)
+    tape.trade(901, kit.START + 9_000)
+    assert shown(through(kit, tape))[-3:] == [(0, 500), (1, 500), (1, 901)]
+
+
 def test_a_series_that_was_left_ends_and_what_it_missed_is_lost(kit: Any) -> None:
     tape = kit.Tape()
     ids = [100_000, 100_002, *range(1, 1_003), 1_005]
