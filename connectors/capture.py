@@ -17,14 +17,17 @@ from typing import Any
 import msgspec
 import structlog
 
-from connectors.connection import Access, ConnectionStatus, Keeper, access
+from connectors.connection import Access, access
 from connectors.errors import TapeError
 from connectors.intake import Intake, IntakeStatus, Writes
 from connectors.journal import Journal
 from connectors.journal_reader import JournalReader
+from connectors.keeper import Keeper, KeeperStatus
 from connectors.resilience import BreakerState, Policy
 from connectors.venues.protocol import Instrument, Venue
 from schemas.health import ConnectionEvent
+
+__all__ = ["Capture", "CaptureStatus", "KeeperStatus", "ShardPlan", "ShardStatus"]
 
 # Part of each tick in which sockets are not read while too much memory is in use: slow, but never dead.
 MEMORY_PAUSE_PART = 0.8
@@ -45,18 +48,6 @@ class ShardPlan:
     instruments: tuple[Instrument, ...]
     directory: Path  # of the journal
     connections: int = 1  # two are redundant: a disconnect of one loses nothing
-
-
-@dataclass(frozen=True)
-class KeeperStatus:
-    """One place of a shard: its connections, while rotating two, and what it went through."""
-
-    connections: tuple[ConnectionStatus, ...]
-    waiting_seconds: float  # before the next attempt
-    failures: int  # in a row
-    last_problem: str
-    ends: dict[str, int]  # by kind of problem
-    rotations: int
 
 
 @dataclass(frozen=True)
@@ -259,17 +250,7 @@ class Capture:
 
 def shard_status(shard: Shard) -> ShardStatus:
     """One shard's snapshot."""
-    keepers = tuple(
-        KeeperStatus(
-            connections=tuple(each.status() for each in list(keeper.open)),
-            waiting_seconds=keeper.waiting_seconds,
-            failures=keeper.failures,
-            last_problem=keeper.last_problem.text if keeper.last_problem else "",
-            ends=dict(keeper.ends),
-            rotations=keeper.rotations,
-        )
-        for keeper in shard.keepers
-    )
+    keepers = tuple(keeper.status() for keeper in shard.keepers)
     symbols = tuple(each.symbol for each in shard.plan.instruments)
     return ShardStatus(shard.plan.venue.name, shard.plan.shard, symbols, shard.intake.status(), keepers)
 

@@ -1,10 +1,8 @@
-"""Keeps one connection of a shard open for ever: reconnects, fails over, rotates, notices when it is dead."""
+"""One connection from its handshake to its end: subscribes, hands frames over, notices when it is dead."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from random import Random
 from typing import Any, Literal
 
 import msgspec
@@ -15,8 +13,6 @@ from connectors.resilience import (
     Endpoint,
     Policy,
     Problem,
-    backoff,
-    choose,
     endpoints,
     is_stale,
     rotation_due,
@@ -103,9 +99,8 @@ class Connection:
 
     async def open(self) -> Problem | None:
         """Connect; what went wrong, if it did. Nothing may be awaited once the socket is ours to close."""
-        now = asyncio.get_running_loop().time
+        self.endpoint.breaker.begin(asyncio.get_running_loop().time())
         await wait_for(self.shared.connects)
-        self.endpoint.breaker.begin(now())
         url = self.endpoint.url.rstrip("/") + self.shared.venue.connect_path
         try:
             self.socket = await open_socket(url, self.deliver, policy=self.policy, clock=self.intake.clock)
@@ -263,129 +258,6 @@ class Connection:
         return ConnectionStatus(
             self.id, self.endpoint.url, state, self.frames, self.bytes, self.last_frame, self.last_data
         )
-
-
-class Keeper:
-    """One place of a shard that always has a connection, or is about to have one."""
-
-    def __init__(
-        self,
-        shared: Access,
-        instruments: Sequence[Instrument],
-        intake: Intake,
-        *,
-        policy: Policy,
-        random: Random,
-        logger: Any,
-    ) -> None:
-        self.shared, self.instruments, self.intake, self.policy = shared, instruments, intake, policy
-        self.random = random
-        self.logger = logger
-        self.delays = backoff(policy, random)
-        self.failures = 0
-        self.ends: Counter[str] = Counter()
-        self.rotations = 0
-        self.last_problem: Problem | None = None
-        self.waiting_seconds = 0.0
-        self.open: dict[Connection, asyncio.Task[Problem]] = {}
-
-    async def keep(self) -> None:
-        """Connect, watch, connect again, until cancelled."""
-        try:
-            while True:
-                fresh = await self.connect()
-                self.open[fresh] = asyncio.create_task(fresh.run())
-                older = [each for each, task in self.open.items() if each is not fresh and not task.done()]
-                if older and not await self.says_something(fresh):
-                    await self.retire(fresh, "mute beside an older connection")
-                    await self.count(fresh, Problem("mute", "nothing came"))
-                    continue
-                self.rotations += len(older)
-                for each in [each for each in self.open if each is not fresh]:
-                    await self.retire(each, "rotated")
-                await self.until_rotation(fresh)
-        finally:
-            await asyncio.gather(*(self.retire(each, "stopped") for each in list(self.open)))
-
-    async def connect(self) -> Connection:
-        """Try the venue's URLs until one opens."""
-        now = asyncio.get_running_loop().time
-        while True:
-            await self.intake.flowing.wait()
-            endpoint = choose(self.shared.endpoints, self.failures, now())
-            if endpoint is None:
-                await self.wait(min(each.breaker.rest(now()) for each in self.shared.endpoints))
-                continue
-            fresh = Connection(self.shared, endpoint, self.instruments, self.intake, self.policy, self.logger)
-            problem = await fresh.open()
-            if problem is None:
-                self.logger.info("connected", connection=fresh.id, url=endpoint.url, failures=self.failures)
-                return fresh
-            fresh.note("refused", problem)
-            await self.count(fresh, problem)
-
-    async def until_rotation(self, current: Connection) -> None:
-        """Return when the next connection is wanted: the current one ended, or is about to."""
-        task = self.open[current]
-        due = asyncio.create_task(current.rotate.wait())
-        try:
-            await asyncio.wait((task, due), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            due.cancel()
-        if task.done():
-            del self.open[current]
-            await self.count(current, task.result())
-        else:
-            self.forget_failures()
-
-    def forget_failures(self) -> None:
-        """Begin again at the preferred endpoint and the shortest wait."""
-        self.failures, self.delays = 0, backoff(self.policy, self.random)
-
-    async def says_something(self, fresh: Connection) -> bool:
-        """Whether the new connection of a rotation delivers, so that the old one is not needed any more."""
-        heard = asyncio.create_task(fresh.first_frame.wait())
-        try:
-            await asyncio.wait(
-                (heard, self.open[fresh]),
-                timeout=self.policy.delivery_seconds,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-        finally:
-            heard.cancel()
-        return fresh.first_frame.is_set() and not self.open[fresh].done()
-
-    async def retire(self, each: Connection, why: str) -> None:
-        """Close a connection politely and forget it."""
-        task = self.open.pop(each)
-        await each.close(why)
-        await task
-
-    async def count(self, failed: Connection, problem: Problem) -> None:
-        """Draw the consequences of an end: breaker, counters, one line, a wait before the next attempt."""
-        # A stream that brings us what we refuse does so again, however well it lived until then.
-        if not failed.healthy or problem.kind in ("oversize", "protocol"):
-            failed.endpoint.breaker.fail(asyncio.get_running_loop().time())
-            self.failures += 1
-        else:
-            self.forget_failures()
-        self.ends[problem.kind] += 1
-        if self.failures <= 1 or self.last_problem is None or self.last_problem.kind != problem.kind:
-            self.logger.warning(
-                "connection ended" if failed.frames else "no connection",
-                connection=failed.id,
-                url=failed.endpoint.url,
-                kind=problem.kind,
-                why=problem.text,
-            )
-        self.last_problem = problem
-        await self.wait(next(self.delays))
-
-    async def wait(self, seconds: float) -> None:
-        """Do nothing for so long, visibly."""
-        self.waiting_seconds = seconds
-        await asyncio.sleep(seconds)
-        self.waiting_seconds = 0.0
 
 
 async def wait_for(allowance: Allowance) -> None:

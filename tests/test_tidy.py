@@ -57,7 +57,8 @@ TOUCHES_THE_WORLD = {
     "connectors/websocket.py": {"asyncio", "ssl", "websockets"},
     "connectors/rest.py": {"asyncio", "httpx2", "ssl", "time"},
     "connectors/resilience.py": {"random", "socket", "ssl"},  # names their errors, and jitters
-    "connectors/connection.py": {"asyncio", "random"},
+    "connectors/connection.py": {"asyncio"},
+    "connectors/keeper.py": {"asyncio", "random"},
     "connectors/capture.py": {"asyncio", "random", "threading", "time"},
     "connectors/intake.py": {"asyncio"},
     "connectors/repair.py": {"asyncio"},

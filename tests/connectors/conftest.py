@@ -152,6 +152,16 @@ class Running:
         return [msgspec.json.decode(frame.payload) for frame in self.frames() if frame.kind == "connection"]
 
     @property
+    def flowing(self) -> bool:
+        """Whether a connection is open and has brought data."""
+        return any(each.state == "open" and each.last_data for each in self.keeper.connections)
+
+    @property
+    def frames_seen(self) -> int:
+        """How many frames the open connections have brought."""
+        return sum(each.frames for each in self.keeper.connections)
+
+    @property
     def keeper(self) -> Any:
         return self.capture.status().shards[0].keepers[0]
 
