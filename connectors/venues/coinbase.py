@@ -13,7 +13,7 @@ from msgspec import Raw, Struct, field
 from connectors.venues import decoding, protocol
 from connectors.venues.decoding import known, said, spot_quote, spot_trade, words
 from connectors.venues.protocol import Decoded, Id, Instrument, Instruments, PageHeader, Request
-from connectors.venues.values import clock_time
+from connectors.venues.values import clock_time, quoted
 from schemas import Control, Frame, Quote, Trade
 from schemas.fields import Side
 from schemas.health import What
@@ -101,15 +101,12 @@ def parse(frame: Frame, instruments: Instruments, records: list[Decoded]) -> Non
 def trade(frame: Frame, wire: Match, instruments: Instruments) -> Trade:
     listed = known(instruments, wire.product)
     side, time = decoding.side(SIDES, wire.maker_side), clock_time(wire.time)
-    own = {
-        "event_type": "last_match" if isinstance(wire, LastMatch) else "match",
-        "maker_side": wire.maker_side,
-        "maker_order_id": wire.maker_order,
-        "taker_order_id": wire.taker_order,
-        "sequence": str(wire.sequence),
-        "time": wire.time,
-    }
-    return spot_trade(frame, listed, wire.id, time, wire.price, wire.quantity, side, words(listed, own))
+    own = (
+        f'{listed.vendor_prefix},"event_type":"{"last_match" if type(wire) is LastMatch else "match"}",'
+        f'"maker_side":"{wire.maker_side}","maker_order_id":{quoted(wire.maker_order)},'
+        f'"taker_order_id":{quoted(wire.taker_order)},"sequence":"{wire.sequence}","time":"{wire.time}"}}'
+    )
+    return spot_trade(frame, listed, wire.id, time, wire.price, wire.quantity, side, own)
 
 
 def quote(frame: Frame, wire: Ticker, instruments: Instruments) -> Quote:

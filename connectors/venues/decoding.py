@@ -241,8 +241,10 @@ def each(items: Iterable[Any], record: Callable[[int, Any], Decoded]) -> tuple[l
     return records, refused
 
 
-def batched(frame: Frame, items: Iterable[Any], record: Callable[[int, Any], Decoded]) -> list[Decoded]:
+def batched(frame: Frame, items: Sequence[Any], record: Callable[[int, Any], Decoded]) -> list[Decoded]:
     """The records of a message's numbered items; an item that cannot be read costs only itself."""
+    if len(items) == 1:
+        return [record(0, items[0])]  # if it cannot be read, neither can the frame
     records, refused = each(items, record)
     return records + [dead_letter(frame, why, index) for index, why in enumerate(refused, len(records))]
 

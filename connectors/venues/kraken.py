@@ -12,7 +12,7 @@ from msgspec import Raw, Struct, field
 from connectors.venues import decoding, protocol
 from connectors.venues.decoding import known, said, spot_quote, spot_trade, words
 from connectors.venues.protocol import Decoded, Id, Instrument, Instruments, PageHeader, Request
-from connectors.venues.values import Refused, clock_time, offered, seconds_time, token
+from connectors.venues.values import Refused, clock_time, offered, quoted, seconds_time, token
 from schemas import Control, Frame, Quote, Trade
 from schemas.fields import Side
 
@@ -100,9 +100,9 @@ def trade(frame: Frame, raw: Raw, instruments: Instruments) -> Trade:
     wire = _wire_trade(raw)
     listed = known(instruments, wire.symbol)
     side, time = decoding.side(SIDES, wire.side), clock_time(wire.time)
-    own = {"side": wire.side, "ord_type": wire.order_type, "timestamp": wire.time}
-    price, quantity = token(wire.price), token(wire.quantity)
-    return spot_trade(frame, listed, wire.id, time, price, quantity, side, words(listed, own))
+    own = f'"side":"{wire.side}","ord_type":{quoted(wire.order_type)},"timestamp":"{wire.time}"}}'
+    price, quantity, facts = token(wire.price), token(wire.quantity), f"{listed.vendor_prefix},{own}"
+    return spot_trade(frame, listed, wire.id, time, price, quantity, side, facts)
 
 
 def quote(frame: Frame, raw: Raw, instruments: Instruments, index: int) -> Quote:

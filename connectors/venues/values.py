@@ -47,6 +47,11 @@ def token(raw: msgspec.Raw) -> str:
     return str(raw, "ascii")
 
 
+def quoted(text: str) -> str:
+    """The text as a JSON string, whatever is in it."""
+    return msgspec.json.encode(text).decode()
+
+
 def offered(raw: msgspec.Raw) -> str | None:
     """The same for a side of a quote; None where nobody offers."""
     text = token(raw)
@@ -73,22 +78,16 @@ def clock_time(text: str) -> int:
     Digits after the sixth are cut off. Offsets, blanks and small letters are refused: no venue sends them.
     """
     fraction = text[20:26]
-    if (
-        len(text) == 27
-        and text[19] == "."
-        and text[26] == "Z"
-        and fraction.isdecimal()
-        and fraction.isascii()
-    ):
-        return _second(text[:19]) + int(fraction)
+    if text[26:] == "Z" and fraction.isdecimal() and fraction.isascii():
+        return _second(text[:20]) + int(fraction)
     found = _other_fraction(text, 19)
     if found is None:
         raise Refused("time", f"time {text[:TEXT_CHARACTERS_MAX]!r}")
-    return _second(text[:19]) + int((found[1] or "0")[:6].ljust(6, "0"))
+    return _second(text[:19] + ".") + int((found[1] or "0")[:6].ljust(6, "0"))
 
 
 _other_fraction = re.compile(r"(?:\.([0-9]{1,9}))?Z").fullmatch
-_whole_second = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}").fullmatch
+_whole_second = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.").fullmatch
 
 
 @lru_cache(maxsize=1_024)  # trades of the same second share the work; more seconds are never in flight
@@ -96,7 +95,7 @@ def _second(text: str) -> int:
     try:
         if not _whole_second(text):
             raise ValueError("not a time")
-        since_epoch = datetime.fromisoformat(text).replace(tzinfo=UTC) - datetime.fromtimestamp(0, UTC)
+        since_epoch = datetime.fromisoformat(text[:19]).replace(tzinfo=UTC) - datetime.fromtimestamp(0, UTC)
     except ValueError as error:
         raise Refused("time", f"time {text!r}: {error}") from error
     return sane_time(since_epoch // timedelta(microseconds=1))
