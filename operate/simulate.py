@@ -1,10 +1,6 @@
 """`tape simulate`: the simulated venues as a program, for tests and for whoever has no network."""
 
 import json
-import os
-import signal
-import sys
-import threading
 
 import click
 
@@ -40,13 +36,4 @@ def command(seed: str, rate: float, faults: str, port: int, venues: tuple[str, .
     except ValueError as error:
         raise TapeError(str(error)) from None
     sim = SimulatedVenues(seed=seed, rate=rate, faults=given, port=port, venues=venues or tuple(FACES))
-    if attached:
-        threading.Thread(target=stop_with_input, daemon=True).start()
-    serve(sim, lambda addresses: click.echo(json.dumps(addresses)))
-
-
-def stop_with_input() -> None:
-    """Ask ourselves to stop when whoever started us is gone."""
-    while os.read(sys.stdin.fileno(), 1):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
+    serve(sim, lambda addresses: click.echo(json.dumps(addresses)), attached=attached)

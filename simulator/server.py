@@ -6,7 +6,9 @@ elsewhere. Whatever interferes may be called from any thread, and from any proce
 
 import asyncio
 import inspect
+import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -275,6 +277,13 @@ def bound(server: asyncio.Server) -> int:
     return port
 
 
+def stop_with_input() -> None:
+    """Ask ourselves to stop when whoever started us is gone."""
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 class Served(Protocol):
     """What can be served as a program."""
 
@@ -283,8 +292,13 @@ class Served(Protocol):
     def urls(self) -> dict[str, Any]: ...
 
 
-def serve(venues: Served, announce: Callable[[dict[str, Any]], None]) -> None:
-    """Serve until SIGTERM or SIGINT; `announce` gets the addresses once all of them listen."""
+def serve(venues: Served, announce: Callable[[dict[str, Any]], None], *, attached: bool = False) -> None:
+    """Serve until SIGTERM or SIGINT, or, if attached, until standard input ends with whoever started us.
+
+    `announce` gets the addresses once all of them listen.
+    """
+    if attached:
+        threading.Thread(target=stop_with_input, daemon=True).start()
 
     async def live() -> None:
         ended = asyncio.Event()

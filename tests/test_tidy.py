@@ -78,7 +78,6 @@ TOUCHES_THE_WORLD = {
     "operate/cli.py": {"os"},
     "connectors/log.py": {"os"},
     "operate/run.py": {"signal", "threading", "time"},
-    "operate/simulate.py": {"asyncio", "signal"},
 }
 READS_THE_ENVIRONMENT = {"connectors/configuration.py", "operate/cli.py", "connectors/log.py"}
 

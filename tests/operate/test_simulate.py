@@ -41,6 +41,19 @@ def test_it_says_where_it_is_and_ends_when_told(ending: signal.Signals) -> None:
         assert time.monotonic() - began < 1
 
 
+def test_attached_it_ends_with_whoever_started_it() -> None:
+    command = [sys.executable, "-m", "operate", "simulate", "--rate", "0", "--attached"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            assert b"control" in process.stdout.readline()
+            process.stdin.close()
+            assert process.wait(timeout=10) == 0
+        finally:
+            process.kill()
+
+
 def test_venue_and_ports_may_be_chosen() -> None:
     with program("--venue", "kraken", "--rate", "0") as (_, addresses):
         port = int(addresses["kraken"]["rest"].rsplit(":", 1)[1])

@@ -1,0 +1,93 @@
+"""A venue in service without sockets or a clock: the same seed sends the same bytes, whatever goes wrong."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+from websockets.frames import Opcode
+
+from simulator.faults import parse_faults
+from simulator.http import Asked
+from simulator.market import Market
+from simulator.venue import VenueServer
+from simulator.venues import FACES
+from simulator.venues.protocol import Request
+from simulator.websocket import Client
+
+START = 1_767_225_600_000_000
+FAULTS = (
+    "drop:0.05,duplicate:0.05,reorder:0.05,delay:0.05:0.3,wrong_id:0.05,malformed:0.05,"
+    "freeze:0.2:0.4,freeze_data:0.2:0.4,stall:0.3:0.5,id_reset:0.2,rest_error:0.2,rest_throttle:0.2"
+)
+REQUESTS: dict[str, list[dict[str, Any]]] = {
+    "binance": [{"method": "SUBSCRIBE", "params": ["btcusdt@trade", "ethusdt@bookTicker"], "id": 1}],
+    "kraken": [
+        {"method": "subscribe", "params": {"channel": "trade", "symbol": ["BTC/USD"], "snapshot": True}},
+        {
+            "method": "subscribe",
+            "params": {"channel": "ticker", "symbol": ["ETH/USD"], "event_trigger": "bbo"},
+        },
+    ],
+    "coinbase": [
+        {"type": "subscribe", "product_ids": ["BTC-USD"], "channels": ["matches", "ticker", "heartbeat"]}
+    ],
+}
+PATHS = {"binance": "/stream", "kraken": "/v2", "coinbase": "/"}
+PAGES = {
+    "binance": Request("/api/v3/trades", {"symbol": "BTCUSDT"}, {}),
+    "kraken": Request("/0/public/Trades", {"pair": "XBTUSD"}, {}),
+    "coinbase": Request("/products/BTC-USD/trades", {}, {}),
+}
+
+
+class Wire:
+    """Stands where a socket would be and keeps what is sent."""
+
+    is_open = True
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+
+    def send(self, payloads: Sequence[bytes]) -> bool:
+        self.sent += payloads
+        return True
+
+    def close(self, code: int, reason: str) -> None:
+        self.sent.append((code, reason))
+
+    def ping(self, data: bytes) -> None:
+        self.sent.append(("ping", data))
+
+
+def performed(venue: str, seed: int) -> tuple[list[Any], dict[str, Any]]:
+    """All that one client sees in five seconds, and the oracle's account."""
+    now = START
+    face = FACES[venue]
+    market = Market(face.listings, seed=f"{seed}", start=START, rate=300)
+    market.prepare(100)
+    server = VenueServer(face, market, face.rules, parse_faults(FAULTS), f"{seed}", lambda: now)
+    wire = Wire()
+    client = cast(Client, wire)
+    assert server.admit(client, PATHS[venue]) is None
+    server.opened(client)
+    for request in REQUESTS[venue]:
+        server.received(client, Opcode.TEXT, json.dumps(request).encode())
+    for step in range(1, 501):
+        now = START + step * 10_000
+        server.step()
+        if step % 10 == 0:
+            server.tend()
+        if step % 100 == 0:
+            server.misbehave()
+            wire.sent.append(server.answer(Asked("GET", "/", PAGES[venue], b"")))
+    return wire.sent, server.oracle.as_json()
+
+
+@pytest.mark.parametrize("venue", list(FACES))
+def test_the_same_seed_sends_the_same_bytes_with_every_fault(venue: str, seed: int) -> None:
+    sent, oracle = performed(venue, seed)
+    assert len(sent) > 100
+    assert {"drop", "duplicate", "reorder", "delay", "wrong_id", "malformed"} <= set(oracle["fired"])
+    assert performed(venue, seed) == (sent, oracle)
+    assert performed(venue, seed + 1) != (sent, oracle)
