@@ -59,7 +59,7 @@ def chain(symbols: int) -> list[tuple[str, Callable[[Batch], Batch]]]:
         None,
         instruments=instruments(symbols),
         instrument=Instrument,
-        decode=venue.decode,
+        decode_many=venue.decode_many,
         decode_page=lambda frame, listed: venue.decode_page(frame, listed).records,
         decode_metadata=venue.decode_metadata,
     )

@@ -35,7 +35,7 @@ def chain(venues: Mapping[str, Venue], tell: Tell = lambda *_: None) -> Chain:
             state,
             instruments={},  # capture journals them before anything else
             instrument=Instrument,
-            decode=speaks.decode,
+            decode_many=speaks.decode_many,
             decode_page=lambda frame, listed: speaks.decode_page(frame, listed).records,
             decode_metadata=listed_instruments,
         )

@@ -1,6 +1,7 @@
 """Frames become records. How a venue speaks arrives as functions; what we journalled ourselves is read here.
 
-The state is the venue's list of instruments, which a metadata frame replaces.
+A venue's dead letters count their index by their place among the records of their frame. The state is the
+venue's list of instruments, which a metadata frame replaces.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,8 @@ from schemas import Control, DeadLetter, Frame, Outcome, Record, Tick
 
 VERSION = 1
 
-DecodeFrame = Callable[[Frame, Mapping[str, Any]], Sequence[Record]]
+DecodeMany = Callable[[Sequence[Frame], Mapping[str, Any]], Sequence[Record]]
+DecodePage = Callable[[Frame, Mapping[str, Any]], Sequence[Record]]
 DecodeMetadata = Callable[[bytes], Mapping[str, Any]]
 
 
@@ -48,12 +50,12 @@ class Decode:
         *,
         instruments: Mapping[str, Any],
         instrument: Callable[..., Any],
-        decode: DecodeFrame,
-        decode_page: DecodeFrame,
+        decode_many: DecodeMany,
+        decode_page: DecodePage,
         decode_metadata: DecodeMetadata,
     ) -> None:
         self._instruments = instruments
-        self._decode = decode
+        self._decode_many = decode_many
         self._decode_page = decode_page
         self._decode_metadata = decode_metadata
         self._listed: tuple[tuple[Any, ...], ...] | None = None  # what a metadata frame said
@@ -64,17 +66,20 @@ class Decode:
                 self._instruments = {native: instrument(*fields) for native, *fields in self._listed}
 
     def step(self, batch: Batch) -> Batch:
-        decode, instruments = self._decode, self._instruments
-        records = batch.records
+        frames, records = batch.frames, batch.records
         special: dict[str, int] = {}
-        for frame in batch.frames:
+        done = 0
+        for place, frame in enumerate(frames):
             kind = frame.kind
-            if kind == "data" or kind == "control":  # noqa: PLR1714  # this is the hot line of the loop
-                records += decode(frame, instruments)
-            else:
-                special[kind] = special.get(kind, 0) + 1
+            if kind != "data" and kind != "control":  # noqa: PLR1714  # this is the hot line of the loop
+                if done < place:
+                    records += self._decode_many(frames[done:place], self._instruments)
                 records += self._special(batch, frame)
-                instruments = self._instruments
+                special[kind] = special.get(kind, 0) + 1
+                done = place + 1
+        if done < len(frames):
+            live = frames[done:] if done else frames
+            records += self._decode_many(live, self._instruments)
         batch.count("frames", len(batch.frames))
         for name, number in special.items():
             batch.count(f"frames_{name}", number)
@@ -87,7 +92,7 @@ class Decode:
         """The records of a frame that is no live message."""
         try:
             if frame.kind == "repair":
-                return [placed(one, at) for at, one in enumerate(self._decode_page(frame, self._instruments))]
+                return self._decode_page(frame, self._instruments)
             if frame.kind == "metadata":
                 return [self._metadata(frame)]
             if frame.kind == "tick":
@@ -112,14 +117,6 @@ class Decode:
             "metadata",
             detail=f"{len(instruments)} instruments",
         )
-
-
-def placed(record: Record, index: int) -> Record:
-    """A page's record, counted by its place among the page's records as those of every frame are."""
-    if type(record) is not DeadLetter or record.index == index:
-        return record
-    message_id = f"{record.exchange}:{record.shard}:{record.platform_sequence}:{index}"
-    return msgspec.structs.replace(record, index=index, message_id=message_id)
 
 
 def outcome(frame: Frame, said: OutcomePayload) -> Outcome:

@@ -113,6 +113,10 @@ def decode(frame: Frame, listed: Mapping[str, Listed]) -> list[Record]:
     return records
 
 
+def decode_many(frames: Sequence[Frame], listed: Mapping[str, Listed]) -> list[Record]:
+    return [record for frame in frames for record in decode(frame, listed)]
+
+
 ORIGINS = {"data": "live", "control": "live", "repair": "repair"}
 
 
@@ -183,7 +187,7 @@ class Chain:
             states[0],
             instruments={symbol: Listed(symbol) for symbol in ("BTC-USDT", "ETH-USDT", "XRP-EUR")},
             instrument=Listed,
-            decode=decode,
+            decode_many=decode_many,
             decode_page=decode,
             decode_metadata=decode_metadata,
         )

@@ -32,14 +32,6 @@ def test_pages_come_through_their_own_decoder(kit: Any) -> None:
     assert decoded(kit, tape.frames) == [expected]
 
 
-def test_dead_letters_of_a_page_are_numbered_by_their_place(kit: Any) -> None:
-    frame = kit.Tape().frame(kit.START, "repair", b"page")
-    chain = kit.Chain()
-    good = kit.trade(7, kit.START)
-    chain.decode._decode_page = lambda frame, listed: [good, kit.letter(frame, 0, "bad row")]
-    assert chain.decode.step(batch_of([frame])).records == [good, kit.letter(frame, 1, "bad row")]
-
-
 def test_ticks_say_their_time_or_when_they_were_journalled(kit: Any) -> None:
     tape = kit.Tape()
     tape.tick(kit.START)
