@@ -1,0 +1,260 @@
+"""`tape dead-letters`: what was refused and why, its bytes, and what today's code would make of it.
+
+The journal is the truth: it is read from its beginning through every step that can refuse, as some refusals
+depend on what came before. Nothing is changed by looking.
+"""
+
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+
+import click
+
+from connectors.venues import VENUES
+from operate.cli import Session
+from operate.decode import KINDS, Moment, plain
+from operate.table import json_option, print_rows
+from schemas import Control, DeadLetter, Quote, Trade
+from schemas.health import Reason
+
+if TYPE_CHECKING:
+    from dataflows.engine import Step
+    from dataflows.steps.batch import Batch
+    from schemas import Frame
+
+Message = Trade | Quote | Control | DeadLetter
+
+
+@click.group("dead-letters")
+def command() -> None:
+    """List, show or retry the messages that were refused."""
+
+
+def of_journals(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that all have in common."""
+    where = click.option(
+        "--journal",
+        "directory",
+        type=click.Path(path_type=Path, exists=True, file_okay=False),
+        help="A shard's journal, or a directory with some; else those of the store.",
+    )
+    return where(json_option(click.pass_obj(verb)))
+
+
+@command.command("list")
+@click.option("--venue", type=click.Choice(list(VENUES)), help="Only of this venue.")
+@click.option("--reason", type=click.Choice(get_args(Reason)), help="Only refused for this.")
+@click.option("--since", type=Moment(), default=0, metavar="TIME", help="Only received from then on.")
+@click.option("--each", is_flag=True, help="A row for each, instead of a count by venue, stage and reason.")
+@of_journals
+def list_them(
+    session: Session,
+    directory: Path | None,
+    as_json: bool,
+    venue: str | None,
+    reason: str | None,
+    since: int,
+    each: bool,
+) -> None:
+    """Count dead letters by venue, stage and reason, with the newest of each."""
+    found = (
+        letter
+        for journal in chosen(session, directory)
+        if venue in (None, journal.name.rpartition("-")[0])
+        for batch, _ in judged(journal)
+        for letter in batch.records
+        if type(letter) is DeadLetter and letter.received >= since and reason in (None, letter.reason)
+    )
+    rows = [listed(one) for one in found] if each else counted(found)
+    print_rows(rows, as_json=as_json, columns=COLUMNS_EACH if each else COLUMNS)
+
+
+COLUMNS = ("exchange", "stage", "reason", "count", "newest", "message_id", "detail")
+COLUMNS_EACH = ("message_id", "received", "stage", "reason", "symbol", "detail")
+
+
+def counted(letters: Iterator[DeadLetter]) -> list[dict[str, object]]:
+    """A row for each kind, the most frequent first."""
+    counts: dict[tuple[str, str, str], tuple[int, DeadLetter]] = {}
+    for letter in letters:
+        kind = letter.exchange, letter.stage, letter.reason
+        count, newest = counts.get(kind, (0, letter))
+        counts[kind] = count + 1, max(newest, letter, key=lambda one: one.received)
+    ordered = sorted(counts.items(), key=lambda item: -item[1][0])
+    return [
+        dict(zip(COLUMNS, (*kind, count, moment(one.received), one.message_id, one.detail), strict=True))
+        for kind, (count, one) in ordered
+    ]
+
+
+def listed(letter: DeadLetter) -> dict[str, object]:
+    """A row for one."""
+    values = letter.message_id, moment(letter.received), letter.stage, letter.reason
+    return dict(zip(COLUMNS_EACH, (*values, letter.symbol, letter.detail), strict=True))
+
+
+@command.command("show")
+@click.argument("message_id")
+@of_journals
+def show(session: Session, directory: Path | None, as_json: bool, message_id: str) -> None:
+    """Print a dead letter: why it was refused, where it is, and the bytes of its frame."""
+    import msgspec
+
+    from connectors.errors import TapeError
+    from connectors.text import visible
+
+    letter = judgements(session, directory, [message_id])[0].message
+    if type(letter) is not DeadLetter:
+        raise TapeError(
+            f"{message_id} is no dead letter", hint=f"`tape dead-letters retry {message_id}` says what it is"
+        )
+    told = plain(letter)
+    if as_json:
+        click.echo(msgspec.json.encode(told))
+        return
+    told["received"] = moment(letter.received)
+    for name, value in told.items():
+        text = b64encode(value).decode() if isinstance(value, bytes) else str(value)
+        click.echo(f"{name + ':':<19}{visible(text)}")
+
+
+@command.command("retry")
+@click.argument("message_ids", nargs=-1, required=True)
+@of_journals
+@click.pass_context
+def retry(
+    context: click.Context,
+    session: Session,
+    directory: Path | None,
+    as_json: bool,
+    message_ids: tuple[str, ...],
+) -> None:
+    """Say what today's code makes of these messages; ends with 1 if it refuses any. Changes nothing.
+
+    A message that was refused before and is accepted now is published by replaying the journal.
+    """
+    rows = [one.row() for one in judgements(session, directory, message_ids)]
+    print_rows(rows, as_json=as_json)
+    refused = sum(row["now"] in ("dead_letter", "nothing") for row in rows)
+    click.echo(
+        f"{len(rows) - refused} accepted, {refused} not; nothing was changed: "
+        "replaying the journal publishes what is accepted now",
+        err=True,
+    )
+    if refused:
+        context.exit(1)
+
+
+class Judgement(NamedTuple):
+    """What today's code makes of a message."""
+
+    message_id: str
+    now: str  # its kind, or `duplicate`, or `nothing` where the frame holds fewer messages
+    message: Message | None
+
+    def row(self) -> dict[str, object]:
+        """For a table."""
+        message, becomes, detail = self.message, None, ""
+        if type(message) is DeadLetter:
+            detail = f"{message.stage}: {message.reason}: {message.detail}"
+        elif isinstance(message, Trade | Quote):
+            becomes = message.message_id
+        return {"message_id": self.message_id, "now": self.now, "becomes": becomes, "detail": detail}
+
+
+def judgements(session: Session, directory: Path | None, message_ids: Sequence[str]) -> list[Judgement]:
+    """Each of these messages as today's code makes it."""
+    from connectors.errors import TapeError
+
+    known: dict[str, Judgement] = {}
+    places = {one: place(one) for one in message_ids}
+    for shard in {shard for shard, _, _ in places.values()}:
+        wanted = {one: (position, index) for one, (name, position, index) in places.items() if name == shard}
+        for batch, messages in judged(*chosen(session, directory, shard)):
+            for message_id, (position, index) in wanted.items():
+                if batch.first <= position <= batch.last:
+                    of_frame = [one for one in messages if one.platform_sequence == position]
+                    known[message_id] = judge(message_id, of_frame[index : index + 1], batch)
+            if batch.last >= max(position for position, _ in wanted.values()):
+                break
+    for message_id in message_ids:
+        if message_id not in known:
+            raise TapeError(f"{message_id}: the journal does not hold that frame")
+    return [known[one] for one in message_ids]
+
+
+def judge(message_id: str, found: list[Message], batch: "Batch") -> Judgement:
+    """What the steps have left of a message."""
+    for record in batch.records:
+        if type(record) is DeadLetter and record.message_id == message_id:
+            return Judgement(message_id, "dead_letter", record)
+    if not found:
+        return Judgement(message_id, "nothing", None)
+    kept = any(record is found[0] for record in batch.records)
+    return Judgement(message_id, KINDS[type(found[0])] if kept else "duplicate", found[0])
+
+
+def place(message_id: str) -> tuple[str, int, int]:
+    """Shard, position and index that an id names."""
+    from connectors.errors import TapeError
+
+    match message_id.split(":"):
+        case [_, shard, position, index] if position.isdecimal() and index.isdecimal():
+            return shard, int(position), int(index)
+    raise TapeError(
+        f"{message_id!r} is no id of a dead letter", hint="they are EXCHANGE:SHARD:POSITION:INDEX"
+    )
+
+
+def chosen(session: Session, directory: Path | None, shard: str | None = None) -> list[Path]:
+    """The journals that were asked for."""
+    from connectors.errors import TapeError
+    from connectors.mode import remembered, store
+    from operate.journal import journals
+
+    if directory is None:
+        settings = session.settings()
+        directory = store(settings.data_dir, remembered(settings.mode, settings.data_dir)) / "journal"
+        if not directory.exists():
+            raise TapeError(f"no journal in {directory}", hint="`tape run` begins one")
+    return list(journals(session, directory, shard))
+
+
+def judged(journal: Path) -> "Iterator[tuple[Batch, list[Message]]]":
+    """Each batch of a journal behind the steps that refuse, and its messages as they were before the last."""
+    from dataflows.chain import chain
+    from dataflows.steps.batch import batch_of
+    from operate.journal import frames
+
+    checks: list[Step] = []
+    before: list[Frame] = []
+    for taken in frames(journal, None):
+        if not checks:
+            before = instruments_before(journal, taken[0])
+            steps = chain(VENUES)
+            begins = steps.decode, steps.detect_gaps, steps.validate, steps.drop_duplicates
+            *checks, drop_duplicates = [begin(taken[0].shard, None) for begin in begins]
+        batch = batch_of(before + taken)
+        before = []
+        for check in checks:
+            batch = check.step(batch)
+        messages = [one for one in batch.records if isinstance(one, Message)]
+        yield drop_duplicates.step(batch), messages
+
+
+def instruments_before(journal: Path, first: "Frame") -> "list[Frame]":
+    """What a journal whose beginning was removed does not say any more: the venue's instruments, as kept."""
+    from msgspec.structs import replace
+
+    kept = journal.parent.parent / "instruments" / f"{first.exchange}.json"
+    if first.position == 1 or not kept.exists():
+        return []
+    return [replace(first, position=first.position - 1, kind="metadata", payload=kept.read_bytes())]
+
+
+def moment(time: int) -> str:
+    """A time as a person reads it."""
+    from connectors.segments import iso
+
+    return iso(time)
