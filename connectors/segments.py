@@ -173,6 +173,12 @@ def inspect(path: Path) -> Inspection:
         )
 
 
+def newest_position(directory: Path) -> int:
+    """The position of the last whole frame of a journal; 0 where there is none."""
+    paths = segment_paths(directory)
+    return inspect(paths[-1]).next_position - 1 if paths else 0
+
+
 def whole_block_after(file: BinaryIO, offset: int, size: int) -> int | None:
     """Where the next whole block begins, at or behind an offset of a file that is so long."""
     file.seek(offset)

@@ -1,14 +1,13 @@
 """Runs the simulator as a process of its own, so that it shares neither memory nor fate with capture."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
+from subprocess import Popen
 from threading import Timer
 
+from connectors.children import start_child, stop_child
 from connectors.errors import TapeError
 from connectors.venues.protocol import Venue
 
@@ -20,21 +19,10 @@ STOP_SECONDS = 5
 @contextmanager
 def simulated(venues: Sequence[Venue], *, seed: int, rate: float, faults: str = "") -> Iterator[list[Venue]]:
     """The same venues at the addresses of a simulator that runs as long as the context."""
-    command = [sys.executable, "-m", "operate", "simulate", "--attached"]
-    command += ["--seed", str(seed), "--rate", str(rate)]
+    command = ["operate", "simulate", "--seed", str(seed), "--rate", str(rate)]
     if faults:
         command += ["--faults", faults]
-    # `-m operate` needs the repository's root, wherever we were started.
-    root = Path(__file__).resolve().parent.parent
-    # Its input ends when we do, however that is. A Ctrl-C is ours alone, or capture saw its venues die first.
-    process = subprocess.Popen(  # noqa: S603  # our own words
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd=root,
-        text=True,
-        start_new_session=True,
-    )
+    process = start_child(command)
     try:
         places = addresses(process)
         yield [
@@ -46,10 +34,10 @@ def simulated(venues: Sequence[Venue], *, seed: int, rate: float, faults: str = 
             for venue in venues
         ]
     finally:
-        stop(process)
+        stop_child(process, STOP_SECONDS)
 
 
-def addresses(process: "subprocess.Popen[str]") -> dict[str, dict[str, str]]:
+def addresses(process: "Popen[str]") -> dict[str, dict[str, str]]:
     """Where the simulator listens, as its first line says."""
     assert process.stdout is not None
     late = Timer(START_SECONDS, process.kill)
@@ -62,17 +50,3 @@ def addresses(process: "subprocess.Popen[str]") -> dict[str, dict[str, str]]:
         raise TapeError("the simulator did not start", hint="`tape simulate` shows why")
     found: dict[str, dict[str, str]] = json.loads(line)
     return found
-
-
-def stop(process: "subprocess.Popen[str]") -> None:
-    """End the process, gently first."""
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.close()
-    process.stdout.close()

@@ -27,6 +27,7 @@ from connectors.mode import store as store_directory
 from connectors.placement import WORKERS_MAX
 from connectors.plans import plan_shards, policy_of, shard_names, venues_of
 from connectors.positions import expected_position, sync_newest
+from connectors.repair import RepairPolicy, Repairs
 from connectors.settings import Settings
 from connectors.simulation import simulated
 from connectors.slots import Slot, Store, open_store
@@ -35,6 +36,7 @@ from connectors.venues import VENUES
 from dataflows.chain import chain
 from dataflows.crypto import build
 from dataflows.ending import Ending
+from dataflows.holes import Tell
 from dataflows.recovery import EPOCH_SECONDS, Command, adopt, arrange, command, start_again
 from dataflows.steps.batch import batch_of
 from dataflows.summary import Summary
@@ -74,6 +76,7 @@ class Process:
         self._journals_turn = Lock()  # a journal is not closed while it is synced
         self._journals: dict[Path, Journal] = {}
         self._summary = Summary(store.slots)
+        self._tell: Tell = lambda *_: None
         shards = set(shard_names(settings))
         self._reading = Reading(
             directory=directory,
@@ -100,7 +103,7 @@ class Process:
         if own:
             self._capture(own)
         source = JournalSource(self._store.slots, self._reading, batch_of)
-        return build(source, {"summarise": self._summary}, chain(VENUES))
+        return build(source, {"summarise": self._summary}, chain(VENUES, self._tell))
 
     def _capture(self, own: set[str]) -> None:
         """Capture these shards until released."""
@@ -120,6 +123,7 @@ class Process:
         )
         capture.start()
         self._started.callback(capture.stop)
+        self._tell = Repairs(capture, RepairPolicy(), self._logger).tell
 
     def _open_journal(self, plan: ShardPlan) -> Writes:
         """The journal of a shard, going on behind what recovery knows of it."""

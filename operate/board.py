@@ -4,17 +4,23 @@ It reads the journal like everybody else, so it can watch a capture of any proce
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from connectors.venues.protocol import Instruments, Venue
+import msgspec
+
+from connectors.venues.protocol import Instrument, Venue
+from dataflows.chain import listed_instruments
 from schemas import DeadLetter, Frame, Quote, Trade
+from schemas.health import ConnectionEvent
 
 # Long enough to be steady, short enough to show a burst.
 RATE_SECONDS = 10
 # After this a person wants to know; whether the market is quiet or the stream dead is capture's question.
 STALE_SECONDS = 10
 MICROSECONDS = 1_000_000
+
+event = msgspec.json.Decoder(ConnectionEvent).decode
 
 
 @dataclass
@@ -55,23 +61,36 @@ class Market:
 class Board:
     """What the markets of some shards did, fed with the frames of their journals."""
 
-    def __init__(self, symbols: Iterable[tuple[Venue, str]]) -> None:
-        self.markets = {(venue.name, symbol): Market() for venue, symbol in symbols}
+    def __init__(self, venues: Mapping[str, Venue], markets: Iterable[tuple[str, str]]) -> None:
+        self.venues = venues
+        self.markets = {market: Market() for market in markets}
+        self.instruments: dict[str, Mapping[str, Instrument]] = {}
+        self.connections: dict[str, str] = {}  # by shard: how its newest connection stands
         self.frames = 0
         self.dead_letters = 0
 
-    def take(self, frame: Frame, venue: Venue, instruments: Instruments) -> None:
+    def take(self, frame: Frame) -> None:
         """Count one frame and what it holds."""
         self.frames += 1
-        if frame.kind not in ("data", "control"):
-            return
-        for record in venue.decode(frame, instruments):
-            if isinstance(record, Trade):
-                self.market(record).trade(record)
-            elif isinstance(record, Quote):
-                self.market(record).quote(record)
-            elif isinstance(record, DeadLetter):
-                self.dead_letters += 1
+        if frame.kind == "metadata":
+            self.instruments[frame.shard] = listed_instruments(frame.payload)
+        elif frame.kind == "connection":
+            self.connections[frame.shard] = event(frame.payload).what
+        elif frame.kind in ("data", "control"):
+            for record in self.venues[frame.exchange].decode(frame, self.instruments.get(frame.shard, {})):
+                self.add(record)
+
+    def add(self, record: object) -> None:
+        if isinstance(record, Trade):
+            self.market(record).trade(record)
+        elif isinstance(record, Quote):
+            self.market(record).quote(record)
+        elif isinstance(record, DeadLetter):
+            self.dead_letters += 1
+
+    def warnings(self) -> list[str]:
+        """What is not as it should be."""
+        return [f"{self.dead_letters:,} dead letters"] if self.dead_letters else []
 
     def market(self, record: Trade | Quote) -> Market:
         return self.markets.setdefault((record.exchange, record.symbol), Market())

@@ -1,19 +1,25 @@
-"""`tape run`: capture, and a table of what moves until somebody says stop."""
+"""`tape run`: the flow as a process, and a table of what moves until somebody says stop."""
 
+import json
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from subprocess import DEVNULL, PIPE
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from connectors.errors import TapeError
+from connectors.text import visible
+
 if TYPE_CHECKING:
-    from connectors.capture import Capture
+    from subprocess import Popen
+
     from connectors.settings import Settings
     from operate.board import Board
     from operate.cli import Session
@@ -23,6 +29,10 @@ DRAW_SECONDS = 0.25
 LINE_SECONDS = 5.0
 # One look at a journal takes at most so many frames, so that the table stays alive during a replay.
 FRAMES_A_LOOK = 20_000
+# The flow ends itself within nine seconds.
+STOP_SECONDS = 12.0
+
+Draw = Callable[[str, list[dict[str, object]]], None]
 
 
 @click.command("run")
@@ -38,43 +48,39 @@ def command(session: "Session", mode: str | None, symbols: str | None, seconds: 
         settings = settings.model_copy(update={"mode": mode})
     if symbols:
         settings = settings.with_symbols(symbols)
-    session.start_log(settings)
     run(settings, seconds)
 
 
 def run(settings: "Settings", seconds: float | None) -> None:
-    """Capture until told to stop, then say what was done."""
-    import structlog
-
-    from connectors.capture import Capture
+    """Run the flow and watch it until told to stop; ends as the flow did."""
+    from connectors.children import stop_child
     from connectors.mode import decide, store
-    from connectors.plans import plan_shards, policy_of, venues_of
-    from connectors.simulation import simulated
-    from connectors.slots import open_store
+    from connectors.plans import venues_of
 
-    venues = venues_of(settings)
-    decision = decide(settings.mode, settings.data_dir, venues)
+    decision = decide(settings.mode, settings.data_dir, venues_of(settings))
     click.echo(decision.said, err=True)
-    directory = store(settings.data_dir, decision.kind)
-    logger = structlog.get_logger()
-    with ExitStack() as stack:
-        stopped = stack.enter_context(stop_signals())
-        if decision.kind == "simulated":
-            chosen = settings.simulator
-            venues = stack.enter_context(
-                simulated(venues, seed=chosen.seed, rate=chosen.rate, faults=chosen.faults)
-            )
-        plans = plan_shards(settings, venues, directory, logger)
-        open_store(directory, decision.kind, [plan.shard for plan in plans])
-        capture = Capture(plans, policy=policy_of(settings.capture), logger=logger)
-        capture.start()
+    board, look = watch(settings, store(settings.data_dir, decision.kind))
+    with stop_signals() as stopped:
+        flow = start_flow(settings, decision.kind)
         try:
-            board, look = watch(capture)
-            show(board, look, partial(headline, capture, decision.kind), stopped, seconds)
+            by_itself = show(Shown(board, look, decision.kind, flow), stopped, seconds)
         finally:
-            capture.stop()
-        look()
-        summarise(board, directory)
+            code = stop_child(flow, STOP_SECONDS)
+    if by_itself or code:
+        how = "by itself" if by_itself else "badly"
+        raise TapeError(f"the flow ended {how} with exit code {code}", hint="its last lines say why")
+
+
+def start_flow(settings: "Settings", kind: str) -> "Popen[str]":
+    """The flow as a process of its own: what `python -m bytewax.run dataflows.crypto` runs."""
+    from connectors.children import start_child
+
+    variables = {"TAPE_MODE": kind, "TAPE_DATA_DIR": str(settings.data_dir.resolve())}
+    for name, venue in settings.venues.items():
+        place = f"TAPE_VENUES__{name.upper()}__"
+        variables[f"{place}ENABLED"] = str(venue.enabled).lower()
+        variables[f"{place}SYMBOLS"] = json.dumps(venue.symbols)
+    return start_child(["bytewax.run", "dataflows.crypto"], stdout=DEVNULL, stderr=PIPE, **variables)
 
 
 @contextmanager
@@ -95,56 +101,77 @@ def stop_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def watch(capture: "Capture") -> "tuple[Board, Callable[[], None]]":
+def watch(settings: "Settings", directory: Path) -> "tuple[Board, Callable[[], None]]":
     """A board of what is captured from now on, and how to bring it up to date from the journals."""
     from connectors.journal_reader import JournalReader
+    from connectors.plans import shard_names
+    from connectors.segments import newest_position
+    from connectors.venues import VENUES
     from operate.board import Board
 
-    newest = {shard.shard: shard.intake.next_position - 1 for shard in capture.status().shards}
-    places = [
-        (
-            JournalReader(
-                plan.directory, exchange=plan.venue.name, shard=plan.shard, position=newest[plan.shard]
-            ),
-            plan.venue,
-            {listed.native: listed for listed in plan.instruments},
-        )
-        for plan in capture.plans
-    ]
-    board = Board([(plan.venue, listed.symbol) for plan in capture.plans for listed in plan.instruments])
+    readers = []
+    for shard in shard_names(settings):
+        journal, exchange = directory / "journal" / shard, shard.rpartition("-")[0]
+        position = newest_position(journal) if journal.exists() else 0
+        readers.append(JournalReader(journal, exchange=exchange, shard=shard, position=position))
+    enabled = settings.enabled().items()
+    board = Board(VENUES, [(name, symbol) for name, venue in enabled for symbol in venue.symbols])
 
     def look() -> None:
-        for reader, venue, instruments in places:
+        for reader in filter(lambda reader: reader.directory.exists(), readers):
             while frames := reader.read(FRAMES_A_LOOK):
                 for frame in frames:
-                    board.take(frame, venue, instruments)
+                    board.take(frame)
 
     return board, look
 
 
-def show(
-    board: "Board",
-    look: "Callable[[], None]",
-    title: "Callable[[], str]",
-    stopped: threading.Event,
-    seconds: float | None,
-) -> None:
-    """Draw the board until told to stop: a live table on a terminal, else a line a market now and then."""
+class Shown(NamedTuple):
+    """What is shown of a run."""
+
+    board: "Board"
+    look: Callable[[], None]
+    kind: str
+    flow: "Popen[str]"
+
+
+def show(shown: Shown, stopped: threading.Event, seconds: float | None) -> bool:
+    """Draw the board until told to stop, as a live table or as lines; whether the flow ended before."""
     deadline = None if seconds is None else time.monotonic() + seconds
     is_terminal = sys.stdout.isatty()
-    with drawing(is_terminal) as draw:
+    with drawing(is_terminal) as (draw, say), saying(shown.flow, say):
         while not stopped.wait(DRAW_SECONDS if is_terminal else LINE_SECONDS):
-            look()
-            draw(title(), board.rows(time.time_ns() // 1000))
-            if deadline is not None and time.monotonic() >= deadline:
-                return
+            shown.look()
+            draw(headline(shown), shown.board.rows(time.time_ns() // 1000))
+            if shown.flow.poll() is not None or (deadline is not None and time.monotonic() >= deadline):
+                break
+        by_itself = shown.flow.poll() is not None
+        shown.flow.terminate()
+    return by_itself
 
 
 @contextmanager
-def drawing(is_terminal: bool) -> "Iterator[Callable[[str, list[dict[str, object]]], None]]":
-    """How rows are put on this output."""
+def saying(flow: "Popen[str]", say: Callable[[str], None]) -> Iterator[None]:
+    """Pass on what the flow says until it has ended."""
+
+    def pass_on() -> None:
+        assert flow.stderr is not None
+        for line in flow.stderr:
+            say(line.rstrip("\n"))
+
+    listening = threading.Thread(target=pass_on, name="flow says", daemon=True)
+    listening.start()
+    try:
+        yield
+    finally:
+        listening.join(STOP_SECONDS)
+
+
+@contextmanager
+def drawing(is_terminal: bool) -> "Iterator[tuple[Draw, Callable[[str], None]]]":
+    """How rows and words are put on this output."""
     if not is_terminal:
-        yield print_lines
+        yield print_lines, partial(click.echo, err=True)
         return
     from rich.console import Group
     from rich.live import Live
@@ -152,12 +179,15 @@ def drawing(is_terminal: bool) -> "Iterator[Callable[[str, list[dict[str, object
 
     from operate.table import table_of
 
-    with Live(auto_refresh=False, screen=False) as live:
+    with Live(auto_refresh=False) as live:
 
         def draw(title: str, rows: list[dict[str, object]]) -> None:
             live.update(Group(Text(title, style="bold"), table_of(rows)), refresh=True)
 
-        yield draw
+        def say(line: str) -> None:
+            live.console.print(Text(visible(line)))
+
+        yield draw, say
 
 
 def print_lines(title: str, rows: list[dict[str, object]]) -> None:
@@ -170,26 +200,8 @@ def print_lines(title: str, rows: list[dict[str, object]]) -> None:
     sys.stdout.flush()
 
 
-def headline(capture: "Capture", kind: str) -> str:
+def headline(shown: Shown) -> str:
     """What a person should know before he reads the rows."""
-    status = capture.status()
-    states = [
-        f"{shard.shard} {connection.state}"
-        for shard in status.shards
-        for keeper in shard.keepers
-        for connection in keeper.connections
-    ]
-    brakes = [f"{shard.shard}: {why}" for shard in status.shards for why in shard.intake.brakes.values()]
-    waiting = sum(shard.intake.queue_frames for shard in status.shards)
-    return " · ".join([kind.upper(), *states, f"queue {waiting}", *brakes])
-
-
-def summarise(board: "Board", directory: Path) -> None:
-    """The last words of a run."""
-    trades = sum(market.trades for market in board.markets.values())
-    quotes = sum(market.quotes for market in board.markets.values())
-    click.echo(
-        f"stopped: {board.frames:,} frames, {trades:,} trades, {quotes:,} quotes, "
-        f"{board.dead_letters:,} dead letters; the journal is in {directory / 'journal'}",
-        err=True,
-    )
+    board = shown.board
+    states = [f"{shard} {state}" for shard, state in sorted(board.connections.items())]
+    return " · ".join([shown.kind.upper(), *states, f"{board.frames:,} frames", *board.warnings()])

@@ -7,8 +7,7 @@ from connectors.venues.protocol import instrument
 from operate.board import Board, age
 from schemas import Frame
 
-BINANCE = VENUES["binance"]
-LISTED = {"BTCUSDT": instrument("binance", "BTCUSDT", "BTC", "USDT")}
+LISTED = [instrument("binance", "BTCUSDT", "BTC", "USDT")]
 SECOND = 1_000_000
 START = 1_795_000_000 * SECOND
 
@@ -31,12 +30,20 @@ def trade(position: int, received: int, price: str) -> Frame:
     return frame(position, received, "trade", **names, m=False, M=True)
 
 
+def board_of(*symbols: str) -> Board:
+    board = Board(VENUES, [("binance", symbol) for symbol in symbols])
+    listed = msgspec.json.encode(LISTED)
+    board.take(Frame("binance", "binance-0", 0, 1, 0, START, "metadata", listed))
+    board.frames = 0
+    return board
+
+
 def test_a_board_shows_the_newest_price_and_the_rate_of_whole_seconds() -> None:
-    board = Board([(BINANCE, "BTC-USDT"), (BINANCE, "ETH-USDT")])
+    board = board_of("BTC-USDT", "ETH-USDT")
     for number in range(20):
-        board.take(trade(number + 1, START + number * SECOND // 2, f"100.{number}"), BINANCE, LISTED)
+        board.take(trade(number + 1, START + number * SECOND // 2, f"100.{number}"))
     quote = {"u": 1, "s": "BTCUSDT", "b": "99", "B": "1", "a": "101", "A": "2"}
-    board.take(frame(21, START + 10 * SECOND, "bookTicker", **quote), BINANCE, LISTED)
+    board.take(frame(21, START + 10 * SECOND, "bookTicker", **quote))
     first, second = board.rows(START + 10 * SECOND + 400_000)
     assert first == {
         "venue": "binance",
@@ -55,9 +62,9 @@ def test_a_board_shows_the_newest_price_and_the_rate_of_whole_seconds() -> None:
 
 
 def test_what_cannot_be_read_is_counted_and_what_is_ours_is_not_a_market() -> None:
-    board = Board([(BINANCE, "BTC-USDT")])
-    board.take(Frame("binance", "binance-0", 1, 1, 1, START, "data", b'{"stream":'), BINANCE, LISTED)
-    board.take(Frame("binance", "binance-0", 2, 1, 2, START, "tick", b"{}"), BINANCE, LISTED)
+    board = board_of("BTC-USDT")
+    board.take(Frame("binance", "binance-0", 1, 1, 1, START, "data", b'{"stream":'))
+    board.take(Frame("binance", "binance-0", 2, 1, 2, START, "tick", b"{}"))
     assert (board.frames, board.dead_letters) == (2, 1)
 
 
@@ -65,3 +72,10 @@ def test_age_says_how_fresh() -> None:
     assert age(0, START) == "waiting"
     assert age(START + 5, START) == "live · 0.0 s"
     assert age(START, START + 14 * SECOND) == "quiet · 14 s"
+
+
+def test_a_board_knows_how_a_shard_is_connected() -> None:
+    board = board_of("BTC-USDT")
+    opened = b'{"what":"opened","connection":5,"url":"wss://x"}'
+    board.take(Frame("binance", "binance-0", 1, 1, 1, START, "connection", opened))
+    assert board.connections == {"binance-0": "opened"}

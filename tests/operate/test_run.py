@@ -14,6 +14,7 @@ TAPE = [sys.executable, "-m", "operate"]
 ROOT = Path(__file__).resolve().parents[2]
 # The promise is 60 seconds with set-up; without it, a busy machine needs a few.
 MOVING_SECONDS = 60
+STOPPED_SECONDS = 20
 
 
 def environment(data: Path) -> dict[str, str]:
@@ -37,15 +38,17 @@ def test_a_terminal_shows_prices_moving_and_ctrl_c_ends_with_a_summary(tmp_path:
     assert len(set(re.findall(r"8[67]\d{3}\.\d+", shown))) >= 5, shown[-2_000:]
     assert "SIMULATED" in shown
     process.send_signal(signal.SIGINT)
-    while select.select([terminal], [], [], 0.2)[0]:  # rich waits for who reads
-        try:
-            os.read(terminal, 65_536)
-        except OSError:
-            break
+    while process.poll() is None or select.select([terminal], [], [], 0)[0]:  # rich waits for who reads
+        assert time.monotonic() < deadline + STOPPED_SECONDS
+        if select.select([terminal], [], [], 0.2)[0]:
+            try:
+                shown += os.read(terminal, 65_536).decode(errors="replace")
+            except OSError:
+                break
     _, said = process.communicate(timeout=20)
     os.close(terminal)
     assert process.returncode == 0, said
-    assert re.search(rb"stopped: [\d,]+ frames, [1-9][\d,]* trades", said)
+    assert re.search(r"binance: [\d,]+ frames, [1-9][\d,]* trades", shown)
     assert (tmp_path / "simulated" / "journal" / "binance-0").is_dir()
     assert not (tmp_path / "live").exists()
 
@@ -77,3 +80,30 @@ def test_an_unknown_symbol_is_told_with_what_was_meant(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "did you mean BTC-USDT?" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_killed_and_started_again_it_resumes_where_it_was(tmp_path: Path) -> None:
+    def run_until(words: str) -> "tuple[subprocess.Popen[str], str]":
+        process = subprocess.Popen(
+            [*TAPE, "run", "--simulated"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=environment(tmp_path),
+            text=True,
+        )
+        assert process.stderr is not None
+        said = ""
+        for line in process.stderr:
+            said += line
+            if words in line:
+                return process, said
+        raise AssertionError(said)
+
+    first, _ = run_until("connected")
+    time.sleep(7)  # longer than an epoch, so that there is a snapshot to resume from
+    first.kill()
+    first.communicate(timeout=STOPPED_SECONDS)
+    second, said = run_until("resumed at")
+    second.terminate()
+    _, rest = second.communicate(timeout=STOPPED_SECONDS)
+    assert second.returncode == 0, said + rest

@@ -1,0 +1,56 @@
+"""Processes that we start and that must not outlive us, whatever ends us."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+# Where `python -m` finds our packages, wherever we were started.
+ROOT = Path(__file__).resolve().parent.parent
+
+# From Linux's <sys/prctl.h>: the signal that a process gets when who started it has died.
+PR_SET_PDEATHSIG = 1
+
+
+def start_child(
+    module: Sequence[str], *, stdout: int = subprocess.PIPE, stderr: int | None = None, **variables: str
+) -> "subprocess.Popen[str]":
+    """Run `python -m MODULE…` with these variables beside our environment; its stdout is ours to read.
+
+    It leads a group of its own, so that Ctrl-C reaches us alone. Where the system can, it dies with us.
+    """
+    parent = os.getpid()
+
+    def die_with_parent() -> None:
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:
+                os._exit(1)
+
+    return subprocess.Popen(  # noqa: S603  # our own module
+        [sys.executable, "-m", *module],
+        stdout=stdout,
+        stderr=stderr,
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        text=True,
+        start_new_session=True,
+        preexec_fn=die_with_parent,  # noqa: PLW1509  # before any thread of ours is started
+    )
+
+
+def stop_child(process: "subprocess.Popen[str]", seconds: float) -> int:
+    """End the process, gently first; its exit code."""
+    process.terminate()
+    try:
+        code = process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        code = process.wait()
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
+    return code
