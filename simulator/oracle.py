@@ -15,6 +15,7 @@ CONNECTIONS_MAX = 10_000
 REQUESTS_MAX = 100_000
 # Ids are kept as runs; only faults break a run, so this many are hours of heavy faults.
 RUNS_MAX = 1_000_000
+MESSAGES_MAX = 1_000  # of one connection, the newest; clients subscribe, and then ping now and then
 
 
 class Made(NamedTuple):
@@ -53,7 +54,7 @@ class ConnectionRecord:
     closed: int | None = None
     close_code: int | None = None  # as the client saw it; 1006: without a close frame
     frames: int = 0
-    messages: list[str] = field(default_factory=list)  # what the client sent
+    messages: deque[str] = field(default_factory=lambda: deque(maxlen=MESSAGES_MAX))  # what the client sent
     sent: dict[str, Sent] = field(default_factory=dict)  # by native symbol
 
 
@@ -105,7 +106,7 @@ class VenueOracle:
                     "closed": one.closed,
                     "close_code": one.close_code,
                     "frames": one.frames,
-                    "messages": one.messages,
+                    "messages": list(one.messages),
                     "sent": {native: sent.runs for native, sent in one.sent.items()},
                 }
                 for one in self.connections

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from itertools import pairwise
 
 from websockets.frames import Opcode
 
@@ -192,7 +193,8 @@ class VenueServer:
         count = min(self.drops, len(moment.trades))
         self.drops -= count
         self.oracle.fired["drop"] += count
-        return Moment(moment.market, moment.trades[count:], moment.first_aggregate, moment.quote)
+        passed = sum(before.price != after.price for before, after in pairwise(moment.trades[: count + 1]))
+        return Moment(moment.market, moment.trades[count:], moment.first_aggregate + passed, moment.quote)
 
     # Time passes
 

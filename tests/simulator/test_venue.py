@@ -84,6 +84,29 @@ def performed(venue: str, seed: int) -> tuple[list[Any], dict[str, Any]]:
     return wire.sent, server.oracle.as_json()
 
 
+def test_groups_of_fills_keep_their_ids_when_some_fills_are_dropped() -> None:
+    face = FACES["binance"]
+    market = Market(face.listings, seed="1", start=START, rate=0)
+    server = VenueServer(face, market, face.rules, {}, "1", lambda: START)
+    wire = Wire()
+    client = cast(Client, wire)
+    server.admit(client, "/stream?streams=btcusdt@trade/btcusdt@aggTrade")
+    server.opened(client)
+    server.drops = 150
+    moment = market.symbols["BTCUSDT"].trade(START, 400)
+    server.deliver([moment], START)
+    sent = [json.loads(one)["data"] for one in wire.sent]
+    assert [one["t"] for one in sent if one["e"] == "trade"] == [one.id for one in moment.trades[150:]]
+    history = server.answer(
+        Asked("GET", "/", Request("/api/v3/aggTrades", {"symbol": "BTCUSDT", "limit": "1000"}, {}), b"")
+    )[1]
+    assert history is not None
+    truth = {row["a"]: (row["l"], row["p"]) for row in json.loads(history.body)}
+    told = {one["a"]: (one["l"], one["p"]) for one in sent if one["e"] == "aggTrade"}
+    assert set(told.items()) < set(truth.items())
+    assert server.oracle.fired["drop"] == 150
+
+
 @pytest.mark.parametrize("venue", list(FACES))
 def test_the_same_seed_sends_the_same_bytes_with_every_fault(venue: str, seed: int) -> None:
     sent, oracle = performed(venue, seed)
