@@ -2,7 +2,7 @@
 
 All figures are CPU time of one core, medians of interleaved rounds, so that a busy machine slows all alike.
 Who is not installed, or cannot be, is left out. Peers get frames as their own code path takes them:
-cryptofeed those that it subscribes to (Binance's aggTrade, Kraken's first protocol, Coinbase's Advanced feed).
+cryptofeed those that it subscribes to (aggTrade, Kraken's first protocol, Coinbase's Advanced feed).
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from schemas import Frame, Trade
 
 TRADES = 20_000
 BATCH_FRAMES = 100  # as the flow takes them
-ROUNDS = 7
+ROUNDS = 15
 NATIVE = {"binance": "BTCUSDT", "kraken": "BTC/USD", "coinbase": "BTC-USD"}
 
 Round = Callable[[], float]  # nanoseconds of CPU time a trade
