@@ -126,7 +126,7 @@ class Connection:
         self.bytes += len(payload)
         self.last_frame = received
         kind = self.classify(payload)
-        self.intake.put((received, self.id, self.frames, kind, payload))
+        self.intake.put(received, self.id, self.frames, kind, payload)
         if kind == "data":
             self.data += 1
             self.last_data = received

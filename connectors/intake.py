@@ -78,7 +78,7 @@ class Intake:
         self.slowed = ""
         self.sockets: set[Readable] = set()
         self.deadline: float | None = None
-        self.last_time = self.last_connection = newest
+        self.newest = self.last_time = self.last_connection = newest
         # One thread appends and one syncs, so that a disk that stalls stalls no ping.
         self.writers = ThreadPoolExecutor(2, thread_name_prefix="journal")
         self.own = self.new_connection()
@@ -94,20 +94,21 @@ class Intake:
         self.last_connection = max(self.last_connection + 1, self.clock())
         return self.last_connection
 
-    def put(self, entry: Entry) -> None:
-        """Queue a frame of a socket."""
+    def put(self, received: int, connection: int, number: int, kind: FrameKind, payload: bytes) -> None:
+        """Queue a frame; of two whose times are out of order the later one has the earlier one's."""
+        received = self.newest = max(received, self.newest)
         if not self.entries:
             self.filled.set()
-        self.entries.append(entry)
+        self.entries.append((received, connection, number, kind, payload))
         self.frames += 1
-        self.bytes += len(entry[4]) + ENTRY_BYTES
+        self.bytes += len(payload) + ENTRY_BYTES
         if self.bytes > self.policy.queue_bytes_max and "queue" not in self.brakes:
             self.stop_reading("queue", f"{self.bytes} bytes wait for the journal")
 
     def note(self, kind: FrameKind, payload: bytes) -> None:
         """Queue a frame of our own: a tick, an event, an answer."""
         self.own_number += 1
-        self.put((self.clock(), self.own, self.own_number, kind, payload))
+        self.put(self.clock(), self.own, self.own_number, kind, payload)
 
     def add(self, socket: Readable) -> None:
         """Hold this socket back too when need be."""

@@ -81,12 +81,16 @@ def test_a_peer_that_is_gone_without_a_word_is_noticed(venues: Any, capturing: A
     assert 1.0 <= took < 1.5
 
 
-def test_a_silent_peer_that_answers_pings_is_kept(venues: Any, capturing: Any, until: Any) -> None:
-    with venues(rate=100, venues=["binance"]) as sim, capturing(sim) as run:
+def test_a_silent_peer_that_answers_pings_is_kept(
+    venues: Any, capturing: Any, until: Any, policy: Policy
+) -> None:
+    strict = replace(policy, silence_seconds=0.5)
+    with venues(rate=100, venues=["binance"]) as sim, capturing(sim, policy=strict) as run:
         until(lambda: run.flowing)
-        sim.freeze("binance", 3.0)
+        sim.freeze("binance", 1.8)
+        time.sleep(0.2)  # what was on its way
         before = run.frames_seen
-        time.sleep(2.5)
+        time.sleep(1.2)
         assert sim.oracle["binance"].fired["freeze"] == 1
         assert (run.keeper.ends, run.frames_seen) == ({}, before)
         until(lambda: run.frames_seen > before)

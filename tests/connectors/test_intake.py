@@ -102,7 +102,7 @@ def test_what_is_put_is_journalled_in_order_and_finished_on_request(tmp_path: Pa
         intake = open_intake(tmp_path, policy)
         writing = asyncio.create_task(intake.write())
         for number in range(1, 10_001):
-            intake.put(entry(number, b"%d" % number))
+            intake.put(*entry(number, b"%d" % number))
             if number % 1_000 == 0:
                 await asyncio.sleep(0.001)
         return await intake.finish(writing, 1.0)
@@ -123,18 +123,19 @@ def test_time_never_goes_back_and_connections_only_rise(tmp_path: Path, policy: 
     assert asyncio.run(main()) == ([200, 200, 200, 300], [100, 300, 301])
 
 
-def test_frames_of_our_own_are_numbered_densely(tmp_path: Path, policy: Policy) -> None:
+def test_frames_of_our_own_are_numbered_densely_and_no_time_goes_back(tmp_path: Path, policy: Policy) -> None:
     async def main() -> None:
         intake = open_intake(tmp_path, policy, Clock(5))
         intake.note("tick", b"{}")
-        intake.put((6, 9, 1, "data", b"live"))
+        intake.put(6, 9, 1, "data", b"live")
+        intake.put(4, 9, 2, "data", b"of a read that began earlier")
         intake.note("repair", b"page")
-        assert intake.newest_position() == 3
+        assert intake.newest_position() == 4
         await intake.finish(asyncio.create_task(intake.write()), 1.0)
 
     asyncio.run(main())
     told = [(each.connection, each.number, each.kind, each.received) for each in frames(tmp_path)]
-    assert told == [(5, 1, "tick", 5), (9, 1, "data", 6), (5, 2, "repair", 5)]
+    assert told == [(5, 1, "tick", 5), (9, 1, "data", 6), (9, 2, "data", 6), (5, 2, "repair", 6)]
 
 
 def test_a_full_queue_stops_the_reading_and_a_half_empty_one_resumes_it(
@@ -146,9 +147,9 @@ def test_a_full_queue_stops_the_reading_and_a_half_empty_one_resumes_it(
         intake, peer = open_intake(tmp_path, small), Peer()
         intake.add(peer)
         for number in range(1, 11):
-            intake.put(entry(number, bytes(100)))
+            intake.put(*entry(number, bytes(100)))
         assert (peer.paused, intake.status().queue_bytes) == (False, 3_000)
-        intake.put(entry(11, bytes(100)))
+        intake.put(*entry(11, bytes(100)))
         late = Peer()
         intake.add(late)
         status = intake.status()
@@ -175,11 +176,11 @@ def test_a_disk_that_refuses_stops_the_reading_is_named_and_loses_nothing(
         intake.add(peer)
         writing = asyncio.create_task(intake.write())
         syncing = asyncio.create_task(intake.sync())
-        intake.put(entry(1))
+        intake.put(*entry(1))
         await soon(lambda: not intake.frames)
         disk.error = code
         for number in range(2, 1_000):
-            intake.put(entry(number))
+            intake.put(*entry(number))
         await soon(lambda: disk.refused >= 3)
         assert (peer.paused, intake.status().queue_frames) == (True, 998)
         assert str(tmp_path) in intake.status().brakes["append"]
@@ -202,7 +203,7 @@ def test_what_a_dead_disk_did_not_take_by_the_end_is_said(tmp_path: Path, policy
     async def main() -> int:
         intake = open_intake(tmp_path, policy, disk=disk)
         disk.error = errno.ENOSPC
-        intake.put(entry(1))
+        intake.put(*entry(1))
         began = time.monotonic()
         left = await intake.finish(asyncio.create_task(intake.write()), 0.2)
         assert time.monotonic() - began < 1.0
@@ -228,7 +229,7 @@ def test_a_stalled_disk_stalls_nobody_else(tmp_path: Path, policy: Policy) -> No
     async def main() -> float:
         intake = open_intake(tmp_path, policy, disk=Slow())
         writing = asyncio.create_task(intake.write())
-        intake.put(entry(1))
+        intake.put(*entry(1))
         longest, before = 0.0, time.monotonic()
         while intake.frames:
             await asyncio.sleep(0.001)
@@ -251,7 +252,7 @@ def test_the_numbers_of_the_queue_hold_under_any_order_of_events(
         for _ in range(300):
             for _ in range(source.randrange(20)):
                 put += 1
-                intake.put(entry(put, bytes(source.randrange(50))))
+                intake.put(*entry(put, bytes(source.randrange(50))))
             disk.error = errno.ENOSPC if source.random() < 0.1 else 0
             await asyncio.sleep(0.0005)
         disk.error = 0

@@ -84,10 +84,10 @@ def test_another_url_of_the_venue_takes_over_and_the_first_is_preferred_again(
 def test_the_next_connection_delivers_before_the_venue_cuts_the_old_one(
     venues: Any, capturing: Any, until: Any, policy: Policy
 ) -> None:
-    rules = {"binance": {"lifetime": 2.0}}
+    rules = {"binance": {"lifetime": 1.2}}
     with venues(rate=300, venues=["binance"], rules=rules) as sim:
         with capturing(
-            sim, limits={"lifetime_seconds": 2.0}, policy=replace(policy, rotation_seconds=1.0)
+            sim, limits={"lifetime_seconds": 1.2}, policy=replace(policy, rotation_seconds=0.6)
         ) as run:
             until(lambda: run.keeper.rotations >= 2)
             run.capture.stop()
@@ -101,12 +101,12 @@ def test_the_next_connection_delivers_before_the_venue_cuts_the_old_one(
 
 
 def test_a_shutdown_notice_moves_us_before_the_end_comes(venues: Any, capturing: Any, until: Any) -> None:
-    with venues(rate=300, venues=["binance"], rules={"binance": {"notice": 2.0}}) as sim:
+    with venues(rate=300, venues=["binance"], rules={"binance": {"notice": 1.0}}) as sim:
         with capturing(sim) as run:
             until(lambda: run.flowing)
             sim.shutdown_notice("binance")
             until(lambda: run.keeper.rotations == 1)
-            time.sleep(2.2)  # the announced end
+            time.sleep(1.2)  # the announced end
             assert run.keeper.ends == {}
             run.capture.stop()
         assert sim.oracle["binance"].fired["shutdown"] == 1
@@ -157,14 +157,14 @@ def test_a_subscription_that_always_overflows_is_not_a_tight_loop(
 def test_when_all_fall_together_the_venues_connect_budget_holds(
     venues: Any, capturing: Any, until: Any, policy: Policy
 ) -> None:
-    budget = Budget(count=5, seconds=1.0)
+    budget = Budget(count=5, seconds=0.5)
     with venues(rate=100, venues=["binance"]) as sim:
         sim.refuse_connections("binance", True)
         quick = replace(policy, backoff_seconds_max=0.01, breaker_failures=1_000)
         with capturing(sim, limits={"connects": budget}, connections=2, policy=quick) as run:
-            time.sleep(2.2)
+            time.sleep(1.2)
             assert run.keeper.failures
         times = [time for time, _ in sim.oracle["binance"].connects]
-    windows = [sum(start <= each < start + 950_000 for each in times) for start in times]
+    windows = [sum(start <= each < start + 450_000 for each in times) for start in times]
     assert max(windows) == 5
     assert len(times) >= 10
