@@ -27,6 +27,16 @@ NAMES = (
     "validate.snapshot",
     "drop_duplicates.snapshot",
     "aggregate.snapshot",
+    "iceberg.takeover",  # a process is about to become the writer of its shards
+    "tail.append",
+    "tail.remove",
+    "iceberg.datafile",  # rows are written, the file has no end
+    "iceberg.staged",  # all files of an epoch are durable, nobody knows them
+    "iceberg.frozen",  # the epoch's files are about to become part of the state
+    "iceberg.manifest",  # a commit begins
+    "iceberg.before_catalog",  # manifests are written
+    "iceberg.after_catalog",  # rows are published, we do not know
+    "iceberg.published",  # all tables have the epoch
     "sink.write",
     "sink.snapshot",  # rows of the epoch are about to be frozen
     "sink.publish",  # rows are durable and about to become visible
@@ -64,7 +74,8 @@ def parse(text: str) -> dict[str, Armed]:
     """What the variable switches on, or ValueError."""
     armed = {}
     for part in filter(None, text.split(",")):
-        name, action, *numbers = part.split(":")
+        name, _, what = part.partition(":")
+        action, *numbers = what.split(":")
         if name not in NAMES or action not in ACTIONS or len(numbers) > 2:
             raise ValueError(f"TAPE_FAILPOINTS: {part!r}: expected name:action[:time[:seconds]]")
         time_number = int(numbers[0]) if numbers else 1

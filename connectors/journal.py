@@ -18,6 +18,7 @@ import msgspec
 
 from connectors.blocks import Entry, encode_blocks
 from connectors.disk import append_line, disk_error, disk_errors, make_folder, sync_file, sync_folder
+from connectors.failpoints import failpoint
 from connectors.journal_reader import JournalReader
 from connectors.segments import (
     LOST,
@@ -141,6 +142,7 @@ class Journal:
 
     def sync(self) -> int:
         """Have all that was appended survive a power cut; returns the durable position."""
+        failpoint("journal.sync")
         with disk_errors("sync", self.directory, JournalError), self._turn:
             self._sync()
         return self.durable_position

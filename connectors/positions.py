@@ -1,13 +1,14 @@
 """What recovery knows of a journal, kept beside it: the highest position that a snapshot was taken behind.
 
 The journal is opened before the engine reads its snapshots. One that lost its end must go on behind what the
-snapshots know, or new frames would get numbers that were processed already.
+snapshots know, or new frames would get numbers that were processed already. A power cut may take back what
+was noted here, but then not the frames: those are on disk before.
 """
 
 import os
 from pathlib import Path
 
-from connectors.disk import disk_errors, sync_file, sync_folder
+from connectors.disk import disk_errors, sync_file
 from connectors.segments import JournalError, segment_paths
 
 FOLDER = "positions"
@@ -19,18 +20,13 @@ DIGITS = 20
 def remember_position(directory: Path, shard: str, position: int) -> None:
     """Note that a snapshot is about to be taken behind this position."""
     path = directory / FOLDER / shard
-    new = not path.exists()
     with disk_errors("write", path, JournalError):
-        if new:
-            path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
         try:
             os.pwrite(descriptor, b"%0*d\n" % (DIGITS, position), 0)
-            sync_file(descriptor)
         finally:
             os.close(descriptor)
-        if new:
-            sync_folder(path.parent)
 
 
 def expected_position(directory: Path, shard: str) -> int | None:

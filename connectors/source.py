@@ -157,7 +157,7 @@ class JournalPartition(StatefulSourcePartition[tuple[str, Batch | Pulse], State]
         if self._reading.stop.is_set():
             raise StopIteration
         if self._behind_seconds and now >= self._epoch_end - PAUSE_SECONDS_BEFORE_END:
-            self._pause()
+            self._pause(self._epoch_end - now)
             return []
         frames = self._read()
         self._idle = not frames
@@ -193,6 +193,11 @@ class JournalPartition(StatefulSourcePartition[tuple[str, Batch | Pulse], State]
         self._reading.durable.snapshot(self._slot.shard, self._position)
         return VERSION, self._position
 
+    def close(self) -> None:
+        """The source has ended."""
+        if self._reader is not None:
+            self._reader.close()
+
     def _epoch_became_durable(self, waited: float) -> None:
         """Pass the word on, and see whether we waited for another process."""
         failpoint("source.durable")
@@ -207,12 +212,12 @@ class JournalPartition(StatefulSourcePartition[tuple[str, Batch | Pulse], State]
         self._behind_seconds = waited if stalled else 0.0
         self._behind_since = monotonic()
 
-    def _pause(self) -> None:
+    def _pause(self, left: float) -> None:
         """End this epoch as late as the others do theirs, once; another partition may have done it for us."""
         seconds, self._behind_seconds, self._idle = self._behind_seconds, 0.0, False
         if self._reading.paused.get(get_ident(), 0.0) > self._behind_since:
             return
-        self._reading.stop.wait(seconds)
+        self._reading.stop.wait(left + seconds)
         self._reading.paused[get_ident()] = monotonic()
         self.status.pauses += 1
 

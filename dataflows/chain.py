@@ -8,6 +8,7 @@ import msgspec
 from connectors.venues.protocol import Instrument, Venue
 from dataflows.engine import Begin, Step
 from dataflows.holes import Tell, Telling
+from dataflows.steps.bars import Aggregate
 from dataflows.steps.decode import Decode
 from dataflows.steps.duplicates import DropDuplicates
 from dataflows.steps.gaps import DetectGaps
@@ -21,6 +22,7 @@ class Chain(NamedTuple):
     detect_gaps: Begin
     validate: Begin
     drop_duplicates: Begin
+    aggregate: Begin
 
 
 def chain(venues: Mapping[str, Venue], tell: Tell = lambda *_: None) -> Chain:
@@ -51,7 +53,10 @@ def chain(venues: Mapping[str, Venue], tell: Tell = lambda *_: None) -> Chain:
     def drop_duplicates(shard: str, state: Any | None) -> Step:
         return DropDuplicates(state, continuity=venue(shard).continuity.value)
 
-    return Chain(decode, detect_gaps, validate, drop_duplicates)
+    def aggregate(shard: str, state: Any | None) -> Step:
+        return Aggregate(state, continuity=venue(shard).continuity.value)
+
+    return Chain(decode, detect_gaps, validate, drop_duplicates, aggregate)
 
 
 _instruments = msgspec.json.Decoder(tuple[Instrument, ...]).decode

@@ -29,8 +29,9 @@ def build(
     complete = apply("detect_gaps", decoded, steps.detect_gaps)
     valid = apply("validate", complete, steps.validate)
     single = apply("drop_duplicates", valid, steps.drop_duplicates)
+    summed = apply("aggregate", single, steps.aggregate)
     for name, sink in sinks.items():
-        op.output(name, single, sink)
+        op.output(name, summed, sink)
     return crypto
 
 
