@@ -61,9 +61,9 @@ def check(frame: Frame, records: list[Any]) -> int:
             assert PLAIN(record.price)
             assert PLAIN(record.quantity)
             assert 10**15 <= record.timestamp < 10**16
-            assert 0 <= record.source_sequence < 2**63
+            assert 0 <= int(record.trade_id) < 2**63
             assert record.side in ("BUY", "SELL")
-            assert all(type(word) is str for word in json.loads(record.vendor_data).values())
+            assert all(type(word) is str for word in json.loads(record.vendor_data or "").values())
             accepted += 1
         elif type(record) is Quote:
             offers = (record.bid_price, record.bid_quantity, record.ask_price, record.ask_quantity)
