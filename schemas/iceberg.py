@@ -50,6 +50,7 @@ class Table(Struct, frozen=True):
     time: str
     sort: tuple[str, ...]
     derived: Derived | None = None
+    position: str = "platform_sequence"  # the column that says which frame of its shard caused a row
 
 
 # What decimal(38,18) holds has at most so many digits before the point.
@@ -69,7 +70,7 @@ def _notionals(trades: Sequence[Trade]) -> tuple[Sequence[Decimal | None], Seque
 
 
 TABLES: Mapping[type[Struct], Table] = {
-    Frame: Table("bronze.frames", "received", ("shard", "position")),
+    Frame: Table("bronze.frames", "received", ("shard", "position"), position="position"),
     Trade: Table(
         "silver.trades",
         "timestamp",

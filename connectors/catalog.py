@@ -1,0 +1,150 @@
+"""The catalog of the lake: how it is opened, and how our tables are made or grown before we write to them.
+
+A table is never narrowed and a column never changed: what this release does not know is left as it is.
+"""
+
+from pathlib import Path
+
+from msgspec import Struct
+from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    CommitStateUnknownException,
+    NoSuchTableError,
+    ServerError,
+    ServiceUnavailableError,
+    TableAlreadyExistsError,
+    TooManyRequestsError,
+)
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from connectors import files
+from connectors.errors import TapeError
+from connectors.slots import Store
+from schemas.iceberg import TABLES, iceberg_schema, partition_spec, sort_order
+
+# The name under which SQL catalogs keep our tables: other engines give it as the catalog's name.
+NAME = "tape"
+
+# What passes by itself: the catalog or store is away, full, locked or busy. Anything else ends the process.
+OUTAGES = (
+    OSError,  # disks, object stores and, by inheritance, every failed request
+    OperationalError,
+    InterfaceError,
+    CommitFailedException,
+    CommitStateUnknownException,
+    ServerError,
+    ServiceUnavailableError,
+    TooManyRequestsError,
+)
+
+PROPERTIES = {
+    "format-version": "2",
+    "write.parquet.compression-codec": "zstd",
+    "commit.manifest-merge.enabled": "true",  # or planning costs 1.6 ms more with every commit
+    "write.metadata.previous-versions-max": "10",
+    "write.metadata.delete-after-commit.enabled": "true",  # or the folder grows with the square of commits
+    "commit.retry.num-retries": "0",  # an automatic retry lets a writer that was replaced commit again
+    "write.delete.isolation-level": "snapshot",  # or compaction always loses to a stream
+    "write.update.isolation-level": "snapshot",
+    "write.metadata.metrics.default": "none",
+    "history.expire.min-snapshots-to-keep": "100",
+}
+
+# Two processes that start together may each be first, once for each step that both take.
+ATTEMPTS_MAX = 5
+
+
+class LakeError(TapeError):
+    """The lake cannot be used as asked."""
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether waiting helps; to be refused does not pass by itself."""
+    return isinstance(error, OUTAGES) and not isinstance(error, PermissionError)
+
+
+def open_catalog(directory: Path, uri: str = "", warehouse: str = "") -> Catalog:
+    """The catalog at a URI, SQL or REST; without one a SQLite file beside the lake in the store's directory.
+
+    What PyIceberg finds of its own in the environment, such as credentials, adds to it.
+    """
+    directory = directory.absolute()
+    if not uri:
+        directory.mkdir(parents=True, exist_ok=True)
+        uri, warehouse = f"sqlite:///{directory / 'catalog.db'}", warehouse or f"file://{directory}/lake"
+    kind = "rest" if uri.startswith(("http://", "https://")) else "sql"
+    properties = {"type": kind, "uri": uri, "py-io-impl": files.NAME}
+    if warehouse:
+        properties["warehouse"] = warehouse
+    return load_catalog(NAME, **properties)
+
+
+def open_table(catalog: Catalog, record_type: type[Struct], store: Store) -> Table:
+    """The table that keeps records of this type, made or grown where needed."""
+    for attempt in range(ATTEMPTS_MAX):
+        try:
+            return grown(found_or_made(catalog, record_type, store), record_type)
+        except (CommitFailedException, TableAlreadyExistsError):
+            if attempt == ATTEMPTS_MAX - 1:
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+def found_or_made(catalog: Catalog, record_type: type[Struct], store: Store) -> Table:
+    """The table, as its catalog has it."""
+    name = TABLES[record_type].name
+    try:
+        return catalog.load_table(name)
+    except NoSuchTableError:
+        catalog.create_namespace_if_not_exists(name.partition(".")[0])
+        return catalog.create_table(
+            name,
+            iceberg_schema(record_type),
+            partition_spec=partition_spec(record_type),
+            sort_order=sort_order(record_type),
+            properties=PROPERTIES
+            | {"tape.store": store.store_id, "tape.kind": store.kind}
+            | metrics(record_type),
+        )
+
+
+def metrics(record_type: type[Struct]) -> dict[str, str]:
+    """The columns whose bounds readers find files by, and how much of a value is kept."""
+    listed = TABLES[record_type]
+    names = {listed.time, listed.position, "trade_id", "symbol", "exchange"}
+    return {
+        f"write.metadata.metrics.column.{name}": "truncate(16)" if name in ("symbol", "exchange") else "full"
+        for name in names.intersection(record_type.__struct_fields__)
+    }
+
+
+def grown(table: Table, record_type: type[Struct]) -> Table:
+    """The table with every column that this release writes; ids of those it has are its own."""
+    wanted, present = iceberg_schema(record_type), table.schema()
+    refuse_changed(table, wanted)
+    if set(wanted.column_names) - set(present.column_names):
+        with table.update_schema() as update:
+            update.union_by_name(wanted)
+    if table.properties.get("commit.retry.num-retries") != "0":
+        with table.transaction() as change:
+            change.set_properties({"commit.retry.num-retries": "0"})
+    return table
+
+
+def refuse_changed(table: Table, wanted: Schema) -> None:
+    """Refuse a table that this release cannot fill."""
+    ours = {field.name: field for field in wanted.fields}
+    for field in table.schema().fields:
+        mine = ours.get(field.name)
+        if mine is None and field.required:
+            problem = f"needs a column {field.name}, which this release does not know"
+        elif mine is not None and str(mine.field_type) != str(field.field_type):
+            problem = f"keeps {field.name} as {field.field_type}, this release as {mine.field_type}"
+        else:
+            continue
+        raise LakeError(
+            f"{'.'.join(table.name())} {problem}", hint="run the release that wrote it, or a newer one"
+        )

@@ -1,0 +1,251 @@
+"""The lake as a sink of the engine, exactly once: rows are staged, frozen with the epoch, and published when
+the epoch is durable.
+
+A shard is told apart by its position alone: rows at or below its token in a table are there already and are
+dropped. What cannot be written now makes us wait, which in time makes the source wait, and never capture.
+"""
+
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from threading import Event
+from typing import Any, Protocol
+
+import pyarrow as pa
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from msgspec import Struct
+from pyiceberg.catalog import Catalog
+
+from connectors.callbacks import said_first
+from connectors.catalog import LakeError
+from connectors.courier import Courier
+from connectors.durable import Durable
+from connectors.failpoints import failpoint
+from connectors.publishing import LakeTable, Pending
+from connectors.slots import Slot, Store
+from connectors.source import Pulse
+from connectors.staging import Staged, stage
+from connectors.tail import Tail
+from schemas import Frame
+from schemas.iceberg import TABLES, to_arrow
+
+VERSION = 1
+
+# Converting a row costs half of what it does among 200; more rows at once gain little.
+FLUSH_ROWS = 2_000
+# Rows of one table and shard that wait in memory for the epoch's end; beyond it they become a file.
+ROLL_BYTES = 32 * 1024 * 1024
+
+State = tuple[int, int, tuple[tuple[str, int], ...], tuple[Any, ...]]  # version, last, counts, pending
+
+
+class Batch(Protocol):
+    """What the sink needs of the flow's batches."""
+
+    shard: str
+    first: int
+    last: int
+    frames: list[Frame]
+    records: list[Any]
+    counts: dict[str, int]
+
+
+class Lake(FixedPartitionedSink[Any, State]):
+    """All tables, written by the shards of a process, each in the partition of its slot."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        store: Store,
+        directory: Path,
+        own: Sequence[str],
+        *,
+        durable: Durable,
+        stop: Event,
+        commit_seconds: float,
+        logger: Any,
+    ) -> None:
+        self._store, self._directory, self._durable = store, directory, durable
+        self._slots = {slot.partition: slot for slot in store.slots}
+        self._numbers = {slot.key: slot.number for slot in store.slots}
+        writer = str(uuid.uuid4())
+        tables = [LakeTable(catalog, record_type, store, writer) for record_type in TABLES]
+        self.courier = Courier(tables, own, commit_seconds=commit_seconds, stop=stop, logger=logger)
+        self.partitions: list[LakePartition] = []
+
+    def start(self) -> None:
+        """Take over; before the engine begins."""
+        self.courier.start()
+
+    def close(self, seconds: float) -> bool:
+        """The engine has returned: publish all, and leave no tail; whether that worked within the time."""
+        if not self.courier.close(seconds):
+            return False
+        for partition in self.partitions:
+            partition.remove_tails()
+        return True
+
+    def list_parts(self) -> list[str]:
+        """As the source does."""
+        return list(self._slots)
+
+    def part_fn(self, item_key: str) -> int:
+        """The partition of the key's slot."""
+        return self._numbers[item_key]
+
+    @said_first
+    def build_part(self, step_id: str, for_part: str, resume_state: State | None) -> "LakePartition":
+        """One shard's."""
+        slot = self._slots[for_part]
+        partition = LakePartition(slot, self.courier, self._directory, resume_state)
+        self._durable.tell(slot.shard, partial(self.courier.reached, slot.shard))
+        self.partitions.append(partition)
+        return partition
+
+    name = "lake"
+
+
+class LakePartition(StatefulSinkPartition[Any, State]):
+    """One shard's rows, on their way into all tables."""
+
+    def __init__(self, slot: Slot, courier: Courier, directory: Path, state: State | None) -> None:
+        self.name = slot.partition
+        self._shard, self._courier = slot.shard, courier
+        self._shelves = {
+            table.record_type: Shelf(table, slot.shard, directory, courier.outlast)
+            for table in courier.tables
+        }
+        self._last = self._frozen = 0
+        self._counts: Counter[str] = Counter()
+        if state is not None:
+            self._resume(state)
+        elif any(shelf.floor for shelf in self._shelves.values()):
+            raise LakeError(
+                f"{slot.shard} has published up to {max(shelf.floor for shelf in self._shelves.values())}, "
+                "but its recovery knows nothing of it",
+                hint="restore the recovery files",
+            )
+
+    def _resume(self, state: State) -> None:
+        version, last, counts, pending = state
+        if version != VERSION:
+            raise ValueError(f"{self.name}: a snapshot of version {version}, this release knows {VERSION}")
+        self._last = self._frozen = last
+        self._counts.update(dict(counts))
+        for epoch in map(Pending._make, pending):
+            files = tuple(map(Staged._make, epoch.files))
+            self._courier.freeze(self._shard, epoch._replace(files=files))
+        self._courier.reached(self._shard, last)
+
+    @said_first
+    def write_batch(self, items: list[Any]) -> None:
+        """Stage the rows of each batch; a pulse makes them readable."""
+        self._courier.check()
+        for item in items:
+            if isinstance(item, Pulse):
+                self._flush()
+            else:
+                self._take(item)
+
+    def _take(self, batch: Batch) -> None:
+        self._last = batch.last
+        self._counts.update(batch.counts)
+        shelves = self._shelves
+        shelves[Frame].rows += batch.frames
+        for record in batch.records:
+            shelf = shelves.get(type(record))
+            if shelf is not None:
+                shelf.rows.append(record)
+        for shelf in shelves.values():
+            self._counts[f"rows_{shelf.name}"] += shelf.settle(batch.first)
+        if any(len(shelf.rows) >= FLUSH_ROWS for shelf in shelves.values()):
+            self._flush()
+
+    def _flush(self) -> None:
+        for shelf in self._shelves.values():
+            shelf.flush(self._last)
+
+    @said_first
+    def snapshot(self) -> State:
+        """Freeze what is staged, durable as it is; what of it will be published is part of the state."""
+        self._flush()
+        files = tuple(file for shelf in self._shelves.values() for file in shelf.freeze())
+        failpoint("iceberg.staged")
+        counts = tuple(sorted(self._counts.items()))
+        if self._last > self._frozen:
+            self._courier.freeze(self._shard, Pending(self._last, counts, files))
+            self._frozen = self._last
+        waiting = self._courier.waiting(self._shard)
+        failpoint("iceberg.frozen")
+        plain = tuple((epoch.last, epoch.counts, tuple(map(tuple, epoch.files))) for epoch in waiting)
+        return VERSION, self._last, counts, plain
+
+    def remove_tails(self) -> None:
+        """Leave no tail of what is published."""
+        for shelf in self._shelves.values():
+            shelf.remove_tail()
+
+
+class Shelf:
+    """What one shard has for one table and has not frozen."""
+
+    def __init__(
+        self, table: LakeTable, shard: str, directory: Path, outlast: Callable[[str, Callable[[], Any]], Any]
+    ) -> None:
+        self.name = table.name
+        self.rows: list[Struct] = []
+        self.floor = table.tokens[shard].position
+        self._table, self._shard, self._outlast = table, shard, outlast
+        self._column = TABLES[table.record_type].position
+        self._settled = 0  # rows that were looked at
+        self._batches: list[pa.RecordBatch] = []
+        self._bytes = 0
+        self._files: list[Staged] = []
+        self._tail = Tail(directory, table.record_type, shard, table.tokens[shard].incarnation)
+        self._published = self.floor
+
+    def settle(self, first: int) -> int:
+        """Look at the rows of a batch that begins there: drop those that the table has, count all."""
+        new = len(self.rows) - self._settled
+        if new and first <= self.floor:
+            kept = [row for row in self.rows[self._settled :] if getattr(row, self._column) > self.floor]
+            self.rows[self._settled :] = kept
+        self._settled = len(self.rows)
+        return new
+
+    def flush(self, last: int) -> None:
+        """Make the rows readable on this host; they come from frames up to that position."""
+        if not self.rows:
+            return
+        batch = to_arrow(self._table.record_type, self.rows)
+        self._outlast(f"stage rows of {self.name}", partial(self._tail.append, batch, last))
+        self._batches.append(batch)
+        self._bytes += batch.nbytes
+        self.rows, self._settled = [], 0
+        if self._bytes > ROLL_BYTES:
+            self._roll()
+
+    def _roll(self) -> None:
+        rows = pa.Table.from_batches(self._batches)
+        write = partial(stage, self._table.table, self._table.record_type, self._shard, rows)
+        for staged, file in self._outlast(f"stage files of {self.name}", write):
+            self._table.keep(staged, file)
+            self._files.append(staged)
+        self._batches, self._bytes = [], 0
+        self._tail.part()
+
+    def freeze(self) -> list[Staged]:
+        """The files of the epoch that ends; the tail of the one before the last publication goes."""
+        if self._batches:
+            self._roll()
+        files, self._files = self._files, []
+        self._tail.remove(self._published)
+        self._published = self._table.tokens[self._shard].position
+        return files
+
+    def remove_tail(self) -> None:
+        """Remove all of it that is published."""
+        self._tail.part()
+        self._tail.remove(self._table.tokens[self._shard].position)
