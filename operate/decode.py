@@ -54,7 +54,9 @@ class Moment(click.ParamType[int]):
     help="The venue's own list of instruments (its REST answer), to know more symbols.",
 )
 def command(venue: str, frames: BinaryIO, in_base64: bool, received: int, metadata: BinaryIO | None) -> None:
-    """Read frames, one a line, and print the records they become, as JSON, one a line.
+    """Read frames, one a line, and print the records they become.
+
+    One JSON object a line.
 
     Each record has its `kind` (trade, quote, control, dead_letter) and every field by its name in schemas/:
     prices and sizes as exact text, times as microseconds (UTC), vendor_data as an object. A frame that could

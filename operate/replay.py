@@ -14,8 +14,9 @@ import click
 )
 @click.option("--port", default=0, show_default=True, help="First of two ports; 0: any that are free.")
 def command(directory: Path, serves: bool, speed: float, port: int) -> None:
-    """Serve the journal in DIR (one shard's, such as data/live/journal/binance-0) until told to stop.
+    """Serve a recorded journal in its venue's own protocol.
 
+    DIR is the journal of one shard, such as data/live/journal/binance-0.
     Prints one JSON line with the addresses. Each client gets the recorded frames of what it subscribes to,
     from the journal's beginning.
     """

@@ -65,6 +65,7 @@ TOUCHES_THE_WORLD = {
     "connectors/mode.py": {"asyncio"},
     "connectors/plans.py": {"asyncio"},
     "connectors/simulation.py": {"subprocess", "threading"},
+    "connectors/children.py": {"os", "signal", "subprocess"},
     "connectors/serving.py": {"threading", "time"},
     "dataflows/metrics.py": {"threading", "time"},  # how old things are when somebody asks
     # disks
@@ -72,13 +73,34 @@ TOUCHES_THE_WORLD = {
     "connectors/segments.py": {"os"},
     "connectors/journal.py": {"fcntl", "os", "threading"},
     "connectors/journal_reader.py": {"os"},
+    "connectors/positions.py": {"os"},
+    "connectors/slots.py": {"fcntl", "os", "uuid"},
+    "connectors/source.py": {"threading", "time"},
+    "connectors/files.py": {"os"},
+    "connectors/staging.py": {"uuid"},
+    "connectors/publishing.py": {"random", "time"},
+    "connectors/courier.py": {"threading", "time"},
+    "connectors/lake.py": {"threading", "uuid"},
+    "connectors/tail.py": {"os"},
     # the person and the process
     "connectors/configuration.py": {"os"},
     "operate/cli.py": {"os"},
     "connectors/log.py": {"os"},
-    "operate/run.py": {"signal", "threading", "time"},
+    "operate/run.py": {"signal", "subprocess", "threading", "time"},
+    "operate/live_check.py": {"tempfile", "time"},
+    "connectors/failpoints.py": {"os", "signal", "time"},
+    "dataflows/ending.py": {"os", "signal", "socket", "threading"},
+    "dataflows/recovery.py": {"os", "shutil"},
+    "dataflows/running.py": {"os", "threading", "time"},
 }
-READS_THE_ENVIRONMENT = {"connectors/configuration.py", "operate/cli.py", "connectors/log.py"}
+READS_THE_ENVIRONMENT = {
+    "connectors/children.py",  # hands ours on
+    "connectors/configuration.py",
+    "connectors/failpoints.py",  # named by tests before anything is configured
+    "connectors/log.py",
+    "dataflows/running.py",  # hands it to the same command once more
+    "operate/cli.py",
+}
 
 
 def modules(packages: list[str]) -> list[str]:
