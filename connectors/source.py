@@ -142,6 +142,7 @@ class JournalPartition(StatefulSourcePartition[tuple[str, Batch | Pulse], State]
         self._snapshot_at: float | None = None
         self._behind_seconds = 0.0  # how much later than we another process ends its epochs
         self._behind_since = 0.0
+        self._asleep_until = 0.0  # by the wall clock, which is the engine's
         self._next_pulse = 0.0
         self._synced = self._position
         self.status = PartitionStatus(slot.shard, self._position, self._position)
@@ -175,6 +176,8 @@ class JournalPartition(StatefulSourcePartition[tuple[str, Batch | Pulse], State]
 
     def next_awake(self) -> datetime | None:
         """At once while there is more, else a look later; at once too when in step again."""
+        if self._asleep_until:
+            return datetime.fromtimestamp(self._asleep_until, UTC)
         if not self._idle:
             return None
         return datetime.fromtimestamp(time() + IDLE_SECONDS, UTC)
@@ -206,11 +209,20 @@ class JournalPartition(StatefulSourcePartition[tuple[str, Batch | Pulse], State]
         self.status.stall_seconds = waited
         self.status.stall_seconds_total += waited
         self._reading.durable.reached(self._slot.shard)
-        # Who waited a whole epoch ends the next one at once, and is in step by that.
-        whole = self._reading.epoch_seconds - PAUSE_SECONDS_BEFORE_END
-        stalled = not self._reading.alone and STALL_SECONDS_MAX < waited < whole
-        self._behind_seconds = waited if stalled else 0.0
-        self._behind_since = monotonic()
+        self._fall_into_step(waited)
+
+    def _fall_into_step(self, waited: float) -> None:
+        """Plan to end later epochs when the others do, if they end theirs later than we do."""
+        deliberate, self._asleep_until = self._asleep_until > 0, 0.0
+        self._behind_seconds = 0.0
+        if self._reading.alone or deliberate or waited <= STALL_SECONDS_MAX:
+            return
+        epoch = self._reading.epoch_seconds
+        if waited < epoch - PAUSE_SECONDS_BEFORE_END:
+            self._behind_seconds, self._behind_since = waited, monotonic()
+        else:
+            # This epoch ends at once, as would all later ones: half a one more, and the rest is a pause.
+            self._asleep_until = time() + 1.5 * epoch
 
     def _pause(self, left: float) -> None:
         """End this epoch as late as the others do theirs, once; another partition may have done it for us."""

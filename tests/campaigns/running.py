@@ -6,6 +6,9 @@
 import sys
 from datetime import timedelta
 from pathlib import Path
+from threading import Timer
+from time import monotonic, sleep
+from typing import Any
 
 import msgspec
 from bytewax.recovery import RecoveryConfig
@@ -13,7 +16,7 @@ from bytewax.run import cli_main
 
 from connectors.journal_reader import JournalReader
 from connectors.slots import Slot, read
-from connectors.source import JournalSource, Reading
+from connectors.source import JournalPartition, JournalSource, Reading
 from connectors.venues import VENUES
 from dataflows.chain import chain
 from dataflows.crypto import build
@@ -33,11 +36,45 @@ class Job(msgspec.Struct, frozen=True):
     epoch_frames_max: int = 300
     ends: bool = True
     captured: tuple[str, ...] = ()
+    seconds: float = 0.0  # after which it is told to stop; 0: never
+    pause_process: int = -1  # which waits once, just before an epoch's end
+    pause_seconds: float = 0.0
+    heals: bool = True  # whether partitions bring epochs back into step
 
 
 def output(directory: Path) -> Path:
     """Where the rows of a store's flow are."""
     return directory / "output"
+
+
+class Watched(JournalSource[Batch]):
+    """The source, remembering what the ends of epochs cost, and pausing where a test wants it to."""
+
+    pause_seconds = 0.0
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.stalls: list[float] = []
+
+    def build_part(self, step_id: str, for_part: str, resume_state: Any) -> JournalPartition[Batch]:
+        partition = super().build_part(step_id, for_part, resume_state)
+        next_batch, durable = partition.next_batch, partition._epoch_became_durable
+
+        def pausing() -> list[Any]:
+            if self.pause_seconds and len(self.stalls) == 2 and partition._epoch_end - monotonic() < 0.05:
+                sleep(self.pause_seconds)
+                self.pause_seconds = 0.0
+                partition._idle = False  # the engine would add the pause to an idle partition's wait
+                return []
+            return next_batch()
+
+        def remembering(waited: float) -> None:
+            self.stalls.append(waited)
+            durable(waited)
+
+        partition.next_batch = pausing  # type: ignore[method-assign]
+        partition._epoch_became_durable = remembering  # type: ignore[method-assign]
+        return partition
 
 
 def main(job: Job) -> None:
@@ -48,21 +85,26 @@ def main(job: Job) -> None:
     reading = Reading(
         directory=directory,
         epoch_seconds=job.epoch_seconds,
-        alone=len(job.addresses) < 2,
+        alone=len(job.addresses) < 2 or not job.heals,
         captured=job.captured,
         ends=job.ends,
         batch_frames_max=job.batch_frames_max,
         epoch_frames_max=job.epoch_frames_max,
     )
+    source = Watched(store.slots, reading, batch_of)
+    source.pause_seconds = job.pause_seconds if job.process == job.pause_process else 0.0
+    if job.seconds:
+        Timer(job.seconds, reading.stop.set).start()
     sink = FileSink(output(directory), store.slots, reading.durable)
     cli_main(
-        build(JournalSource(store.slots, reading, batch_of), {"write": sink}, chain(VENUES)),
+        build(source, {"write": sink}, chain(VENUES)),
         process_id=job.process if job.addresses else None,
         addresses=list(job.addresses) or None,
         epoch_interval=timedelta(seconds=job.epoch_seconds),
         recovery_config=RecoveryConfig(Path(job.recovery)) if job.recovery else None,
     )
     reading.durable.ended()
+    (directory / f"stalls-{job.process}.json").write_bytes(msgspec.json.encode(source.stalls))
 
 
 def straight(directory: Path, slots: tuple[Slot, ...]) -> dict[str, list[Row]]:

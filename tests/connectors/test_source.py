@@ -224,6 +224,26 @@ def test_it_does_not_pause_where_that_heals_nothing(
     assert clock.waits == []
 
 
+def test_one_that_waited_a_whole_epoch_sleeps_until_it_can_pause(tmp_path: Path, clock: Clock) -> None:
+    partition = begin(tmp_path, clock, alone=False)
+
+    epoch(partition, clock, 5.0)
+    awake = partition.next_awake()
+    assert awake is not None
+    assert awake.timestamp() - source.time() == pytest.approx(7.5, abs=1)
+    partition.snapshot()  # the engine ends this epoch at once
+    clock.now += 7.5
+    partition.next_batch()
+    awake = partition.next_awake()
+    assert awake is not None
+    assert awake.timestamp() - source.time() < 1
+    assert clock.waits == []
+    epoch(partition, clock, 2.5)
+    epoch(partition, clock, 0.0)
+
+    assert clock.waits == [pytest.approx(2.5, abs=0.051)]
+
+
 def test_partitions_of_one_worker_pause_once(tmp_path: Path, clock: Clock) -> None:
     paused: dict[int, float] = {}
     partitions = [begin(tmp_path, clock, alone=False, paused=paused, slot=slot) for slot in SLOTS]

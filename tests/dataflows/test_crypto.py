@@ -1,0 +1,156 @@
+"""The flow gives what its steps give when simply called: through the engine, crashes, clusters, rescaling."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import msgspec
+import pytest
+from bytewax.recovery import init_db_dir
+
+from connectors.journal_reader import JournalReader
+from connectors.slots import Store, open_store
+from tests.campaigns.exactly_once import published
+from tests.campaigns.kill import MEMORY, free_addresses
+from tests.campaigns.recorded import append, entries, record
+from tests.campaigns.running import output, straight
+
+ROOT = Path(__file__).parent.parent.parent
+SHARDS = ("binance-0", "binance-1", "binance-2")
+PATIENCE_SECONDS = 60
+
+
+def recovery(directory: Path) -> str:
+    made = directory / "recovery"
+    if not made.exists():
+        made.mkdir()
+        init_db_dir(made, 2)
+    return str(made)
+
+
+def run(directory: Path, processes: int = 1, **job: Any) -> None:
+    """Run the flow to its end in so many processes."""
+    addresses = free_addresses(processes) if processes > 1 else ()
+    started = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "tests.campaigns.running",
+                json.dumps(
+                    {"directory": str(directory), "recovery": recovery(directory), "process": process}
+                    | {"addresses": addresses, **job}
+                ),
+            ],
+            cwd=ROOT,
+        )
+        for process in range(processes)
+    ]
+    try:
+        assert [process.wait(PATIENCE_SECONDS) for process in started] == [0] * processes
+    finally:
+        for process in started:
+            process.kill()
+
+
+@pytest.fixture
+def store(tmp_path: Path, seed: int) -> Store:
+    return record(tmp_path, SHARDS, 1_500, seed)
+
+
+def test_one_process_gives_what_the_steps_give(tmp_path: Path, store: Store) -> None:
+    run(tmp_path)
+
+    rows = published(output(tmp_path))
+    assert rows == straight(tmp_path, store.slots)
+    kinds = {row[1] for row in rows["binance-0"]}
+    assert kinds >= {"Trade", "Quote", "Gap", "DeadLetter", "Bar", "Tick"}
+
+
+def test_what_was_published_is_not_published_again(tmp_path: Path, store: Store) -> None:
+    run(tmp_path)
+    once = published(output(tmp_path))
+    run(tmp_path, processes=2)
+
+    assert published(output(tmp_path)) == once
+
+
+def test_a_venue_added_and_one_retired_leave_all_others_alone(
+    tmp_path: Path, store: Store, seed: int
+) -> None:
+    whole = {shard: entries(shard, 3_000, seed) for shard in (*SHARDS, "binance-3")}
+    run(tmp_path)
+    for processes, shards in ((2, ("binance-3", "binance-1", "binance-2")), (3, ("binance-2",))):
+        open_store(tmp_path, "simulated", shards)
+        for shard in shards:
+            known = frames(tmp_path, shard)
+            append(tmp_path, shard, whole[shard][known : known + 700])
+        run(tmp_path, processes=processes)
+
+    now = open_store(tmp_path, "simulated")
+    assert [slot.shard for slot in now.slots] == [*SHARDS, "binance-3"]
+    assert published(output(tmp_path)) == straight(tmp_path, now.slots)
+
+
+def frames(directory: Path, shard: str) -> int:
+    """How many frames a journal holds."""
+    if not (directory / "journal" / shard).exists():
+        return 0
+    reader = JournalReader(directory / "journal" / shard, exchange="binance", shard=shard)
+    count = len(reader.read(1_000_000))
+    reader.close()
+    return count
+
+
+def test_killed_anywhere_in_any_number_of_processes_it_gives_the_same(seed: int) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.campaigns.kill", "--kills", "12", "--seed", str(seed), "--no-figures"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "kills 12, rounds" in ended.stdout
+    assert "lost 0, doubled 0, failures 0" in ended.stdout
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """A directory where syncing costs nothing, so that only what a test does takes time."""
+    with TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else tmp_path) as directory:
+        yield Path(directory)
+
+
+def stalls(directory: Path, seed: int, *, heals: bool) -> list[float]:
+    """What the ends of epochs cost a process of which the other paused once."""
+    record(directory, ("binance-0", "binance-1"), 50, seed)
+    run(
+        directory,
+        processes=2,
+        ends=False,
+        seconds=8.0,
+        epoch_seconds=1.0,
+        pause_process=0,
+        pause_seconds=0.7,
+        heals=heals,
+        captured=("binance-0", "binance-1"),
+    )
+    found: list[float] = msgspec.json.decode((directory / "stalls-1.json").read_bytes())
+    return found
+
+
+def test_a_pause_delays_the_others_in_one_epoch_and_not_in_all(memory: Path, seed: int) -> None:
+    with ThreadPoolExecutor(2) as both:
+        healed = both.submit(stalls, memory / "healed", seed, heals=True)
+        control = both.submit(stalls, memory / "control", seed, heals=False)
+
+    # The first two epochs are before the pause; what a busy machine adds is no matter.
+    assert len([stall for stall in control.result()[2:] if stall > 0.4]) >= 3, control.result()
+    assert 1 <= len([stall for stall in healed.result()[2:] if stall > 0.4]) <= 2, healed.result()

@@ -1,0 +1,178 @@
+"""The bare command is a whole process: it captures, recovers, resumes and ends; so is one of a cluster."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connectors.settings import Settings
+from connectors.slots import Slot, read
+from dataflows.recovery import Command
+from dataflows.running import cautions, is_placed, only
+from tests.campaigns.kill import free_addresses
+
+ROOT = Path(__file__).parent.parent.parent
+PATIENCE_SECONDS = 60
+# Signals to gone, on every process, as we promise.
+STOP_SECONDS_MAX = 10
+
+
+class Started:
+    """The flow's own command, and what it says."""
+
+    def __init__(self, data: Path, *arguments: str, **environment: str) -> None:
+        self.path = data / f"{time.monotonic_ns()}.log"
+        with self.path.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "bytewax.run", "dataflows.crypto", *arguments],
+                cwd=ROOT,
+                env={**os.environ, "TAPE_DATA_DIR": str(data / "data"), **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def said(self) -> list[dict[str, Any]]:
+        """The lines of the log."""
+        return [json.loads(line) for line in self.text().splitlines() if line.startswith("{")]
+
+    def text(self) -> str:
+        return self.path.read_text()
+
+    def until(self, event: str, times: int = 1) -> list[dict[str, Any]]:
+        """Wait for so many lines that begin so."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            found = [line for line in self.said() if line["event"].startswith(event)]
+            if len(found) >= times:
+                return found
+            assert self.process.poll() is None, self.text()
+            time.sleep(0.05)
+        raise AssertionError(f"never said {event!r}:\n{self.text()}")
+
+    def ends(self) -> int:
+        return self.process.wait(PATIENCE_SECONDS)
+
+
+@pytest.fixture
+def started() -> Iterator[list[Started]]:
+    all_of_them: list[Started] = []
+    yield all_of_them
+    for one in all_of_them:
+        one.process.kill()
+        one.process.wait()
+
+
+def grown(directory: Path, shard: str, size: int) -> None:
+    """Wait until a journal is larger."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while journal_bytes(directory, shard) <= size:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def journal_bytes(directory: Path, shard: str) -> int:
+    return sum(path.stat().st_size for path in (directory / "journal" / shard).glob("*.journal"))
+
+
+def test_killed_the_bare_command_resumes_and_asked_to_it_ends(tmp_path: Path, started: list[Started]) -> None:
+    started.append(Started(tmp_path, BYTEWAX_SNAPSHOT_INTERVAL="1"))
+    started[0].until("connected", times=3)
+    directory = tmp_path / "data" / "simulated"
+    noted = directory / "positions" / "binance-0"
+    while not noted.exists() or int(noted.read_bytes()) < 20:
+        assert started[0].process.poll() is None, started[0].text()
+        time.sleep(0.05)
+    started[0].process.send_signal(signal.SIGKILL)
+    assert started[0].ends() == -signal.SIGKILL
+
+    started.append(Started(tmp_path, BYTEWAX_SNAPSHOT_INTERVAL="1"))
+    resumed = started[1].until("resumed at", times=3)
+    grown(directory, "binance-0", journal_bytes(directory, "binance-0"))
+    began = time.monotonic()
+    started[1].process.send_signal(signal.SIGTERM)
+    assert started[1].ends() == 0, started[1].text()
+    assert time.monotonic() - began < STOP_SECONDS_MAX
+
+    assert {line["shard"] for line in resumed} == {"binance-0", "kraken-0", "coinbase-0"}
+    assert all(line["position"] > 0 and line["replayed"] > 0 for line in resumed)
+    store = read(directory)
+    assert store is not None
+    assert store.recovered
+    assert len(list((directory / "recovery").glob("part-*"))) == 8
+    venues = {line["event"].partition(":")[0] for line in started[1].said() if " frames, " in line["event"]}
+    assert venues == {"binance", "coinbase", "kraken"}
+
+
+def test_a_missing_peer_stops_nothing_being_captured(tmp_path: Path, started: list[Started]) -> None:
+    addresses = free_addresses(2)
+    started.append(Started(tmp_path, "-i", "0", "-a", ";".join(addresses)))
+    started[0].until("connected", times=2)
+    directory = tmp_path / "data" / "simulated"
+    grown(directory, "binance-0", journal_bytes(directory, "binance-0"))
+    assert not (directory / "journal" / "kraken-0").exists()
+
+    started.append(Started(tmp_path, "-i", "1", "-a", ";".join(addresses)))
+    started[1].until("connected")
+    grown(directory, "kraken-0", journal_bytes(directory, "kraken-0"))
+    noted = directory / "positions" / "kraken-0"
+    while not noted.exists():
+        assert started[1].process.poll() is None, started[1].text()
+        time.sleep(0.05)
+    began = time.monotonic()
+    for one in started:
+        one.process.send_signal(signal.SIGINT)
+    assert [one.ends() for one in started] == [0, 0], started[0].text() + started[1].text()
+    assert time.monotonic() - began < STOP_SECONDS_MAX
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "said"),
+    [
+        (["-i", "0", "-a", "127.0.0.1:1;127.0.0.1:2"], {"TAPE_MODE": "auto"}, "needs to be told what"),
+        (["-i", "0", "-a", "tape-0:1;tape-1:2"], {}, "files that all its processes see"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_two_lines(
+    tmp_path: Path,
+    started: list[Started],
+    arguments: list[str],
+    environment: dict[str, str],
+    said: str,
+) -> None:
+    started.append(Started(tmp_path, *arguments, **environment))
+
+    assert started[0].ends() == 2
+    error, hint = started[0].text().splitlines()
+    assert error.startswith("error: ")
+    assert said in error
+    assert hint.startswith("hint: ")
+
+
+SLOTS = [Slot(0, "binance-0", "k0"), Slot(1, "kraken-0", "k1")]
+
+
+def test_more_workers_than_shards_is_said() -> None:
+    assert list(cautions(Command(None, None, 0, ("a:1", "b:2"), 1), SLOTS)) == []
+    [line] = cautions(Command(None, None, 0, ("a:1", "b:2", "c:3"), 1), SLOTS)
+    assert "more workers (3) than shards (2)" in line
+    [line] = cautions(Command(None, None, 0, (), 2), SLOTS)
+    assert "one worker per process" in line
+
+
+def test_a_process_asks_only_for_its_own_venues() -> None:
+    settings = only(Settings(), {"kraken-0", "kraken-1"})
+    assert list(settings.enabled()) == ["kraken"]
+
+
+def test_a_simulator_is_needed_unless_every_venue_has_its_place() -> None:
+    there = {"websocket_urls": ["ws://127.0.0.1:1"], "rest_urls": ["http://127.0.0.1:1"]}
+    assert not is_placed(Settings())
+    assert is_placed(Settings(venues=dict.fromkeys(("binance", "kraken", "coinbase"), there)))
