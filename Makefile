@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint types contracts format bench bench-compare fuzz schema requirements python clean
+.PHONY: help setup run test check lint types contracts format bench bench-compare live-check fuzz schema requirements python clean
 
 help: ## Say what each verb does (this)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ bench: .venv/bench.stamp ## Measure, beside others where they can be installed; 
 
 bench-compare: .venv/dev.stamp ## Put two runs side by side (OLD=folder NEW=build/figures)
 	@$(BIN)/python -m benchmarks.compare $(OLD) $(or $(NEW),build/figures)
+
+live-check: .venv/run.stamp ## Capture each venue for five minutes and compare with its REST answers (needs a network)
+	@$(BIN)/tape live-check
 
 fuzz: .venv/dev.stamp ## Give every decoder a million hostile frames
 	@$(BIN)/python -m pytest -q -n $(WORKERS) -m fuzz --fuzz-inputs 1000000 --timeout 3600

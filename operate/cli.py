@@ -30,9 +30,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("operate.init:command", "Write a commented tape.toml."),
     "config": ("operate.config:command", "Show the configuration, where it came from, or its schema."),
     "journal": ("operate.journal:command", "Check, measure or print what the journals hold."),
-    "replay": ("operate.replay:command", "Serve a recorded journal in the venue's own protocol."),
+    "replay": ("operate.replay:command", "Serve a recorded journal in its venue's own protocol."),
+    "dead-letters": ("operate.dead_letters:command", "List, show or retry the messages that were refused."),
+    "live-check": ("operate.live_check:command", "Capture each configured venue and compare with what it says by REST."),
     "simulate": ("operate.simulate:command", "Serve simulated venues on loopback until told to stop."),
-    "decode": ("operate.decode:command", "Show the records that a venue's frames become."),
+    "decode": ("operate.decode:command", "Read frames, one a line, and print the records they become."),
     "completion": ("operate.completion:command", "Print the completion script of a shell."),
 }
 

@@ -56,7 +56,7 @@ def test_other_content_under_a_stored_id_is_a_conflict_and_the_first_stays(kit: 
     step = DropDuplicates(None, continuity="contiguous")
     first = kit.trade(1, kit.START, "100", "1")
     others = [kit.trade(1, kit.START, "101", "1"), kit.trade(1, kit.START, "100", "2")]
-    batch = dropped(step, kit, [first, *others, kit.trade(1, kit.START + 1), first])
+    batch = dropped(step, kit, [first, *others, kit.trade(1, kit.START + 1_000), first])
     assert batch.records[0] is not None
     assert ids(batch) == [1]
     letters = [one for one in batch.records if isinstance(one, DeadLetter)]
@@ -67,6 +67,14 @@ def test_other_content_under_a_stored_id_is_a_conflict_and_the_first_stays(kit: 
     assert batch.counts == {"dead_letters_conflict": 3, "duplicates_venue": 1}
     restarted = DropDuplicates(pickle.loads(pickle.dumps(step.snapshot())), continuity="contiguous")
     assert dropped(restarted, kit, others[:1]).counts == {"dead_letters_conflict": 1}
+
+
+def test_a_history_that_writes_more_noughts_and_cuts_times_says_the_same(kit: Any) -> None:
+    step = DropDuplicates(None, continuity="contiguous")
+    first = kit.trade(1, kit.START + 999, "100.5", "1")
+    batch = dropped(step, kit, [first, kit.trade(1, kit.START, "100.50000000", "1.0")])
+    assert ids(batch) == [1]
+    assert batch.counts == {"duplicates_venue": 1}
 
 
 def test_content_is_forgotten_in_two_steps(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
