@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint types contracts format bench bench-compare live-check fuzz schema requirements python clean
+.PHONY: help setup run test check lint types contracts format bench bench-compare live-check kill fuzz schema requirements python clean
 
 help: ## Say what each verb does (this)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ bench-compare: .venv/dev.stamp ## Put two runs side by side (OLD=folder NEW=buil
 
 live-check: .venv/run.stamp ## Capture each venue for five minutes and compare with its REST answers (needs a network)
 	@$(BIN)/tape live-check
+
+kill: .venv/dev.stamp ## Kill the flow again and again and compare what it published (KILLS=1000 SEED=1)
+	@$(BIN)/python -m tests.campaigns.kill --kills $(or $(KILLS),100) $(if $(SEED),--seed $(SEED))
 
 fuzz: .venv/dev.stamp ## Give every decoder a million hostile frames
 	@$(BIN)/python -m pytest -q -n $(WORKERS) -m fuzz --fuzz-inputs 1000000 --timeout 3600

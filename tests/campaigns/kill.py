@@ -87,7 +87,7 @@ class Round:
         """One start; whether it came to the end."""
         self.result.processes[processes] += 1
         addresses = free_addresses(processes) if processes > 1 else ()
-        place = self.random.choice(PLACES) if self.kills_left > 0 and self.random.random() < 0.4 else ""
+        place = self.random.choice(PLACES) if self.kills_left > 0 and self.random.random() < 0.5 else ""
         victim = self.random.randrange(processes)
         started: list[int] = []
         for process in range(processes):
