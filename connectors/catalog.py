@@ -107,18 +107,15 @@ def found_or_made(catalog: Catalog, record_type: type[Struct], store: Store) -> 
             sort_order=sort_order(record_type),
             properties=PROPERTIES
             | {"tape.store": store.store_id, "tape.kind": store.kind}
-            | metrics(record_type),
+            | {f"write.metadata.metrics.column.{name}": "full" for name in bounded(record_type)},
         )
 
 
-def metrics(record_type: type[Struct]) -> dict[str, str]:
-    """The columns whose bounds readers find files by, and how much of a value is kept."""
+def bounded(record_type: type[Struct]) -> list[str]:
+    """The columns whose bounds readers find rows by."""
     listed = TABLES[record_type]
     names = {listed.time, listed.position, "trade_id", "symbol", "exchange"}
-    return {
-        f"write.metadata.metrics.column.{name}": "truncate(16)" if name in ("symbol", "exchange") else "full"
-        for name in names.intersection(record_type.__struct_fields__)
-    }
+    return [name for name in record_type.__struct_fields__ if name in names]
 
 
 def grown(table: Table, record_type: type[Struct]) -> Table:

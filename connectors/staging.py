@@ -19,7 +19,7 @@ from pyiceberg.io.pyarrow import (
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.table import Table
 
-from connectors.catalog import LakeError
+from connectors.catalog import LakeError, bounded
 from connectors.failpoints import failpoint
 from schemas.iceberg import TABLES
 
@@ -27,6 +27,10 @@ DAY = 86_400_000_000
 
 # Readers skip row groups by their bounds and bloom filters; smaller ones cost them more than they skip.
 ROW_GROUP_ROWS = 65_536
+
+
+# Texts that hardly two rows share.
+UNIQUE = {"message_id", "trade_id", "quote_id", "gap_id", "vendor_data", "detail"}
 
 
 class Staged(NamedTuple):
@@ -86,12 +90,23 @@ def write(table: Table, record_type: type[Struct], shard: str, rows: pa.Table) -
     name = f"{listed.time}_day={day}/{shard}-{bounds['min']}-{uuid.uuid4()}.parquet"
     path = table.location_provider().new_data_location(name)
     with table.io.new_output(path).create() as stream:
-        writer = pq.ParquetWriter(stream, rows.schema, compression="zstd")
+        writer = pq.ParquetWriter(
+            stream,
+            rows.schema,
+            compression="zstd",
+            use_dictionary=[field.name for field in rows.schema if repeats(field)],
+            write_statistics=bounded(record_type),
+        )
         writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
         failpoint("iceberg.datafile")
         writer.close()
     staged = Staged(listed.name, path, bounds["min"], bounds["max"], rows.num_rows)
     return staged, data_file(table, staged)
+
+
+def repeats(field: pa.Field) -> bool:
+    """Whether rows share values of a column: of others a dictionary is built in vain."""
+    return field.type in (pa.large_string(), pa.string()) and field.name not in UNIQUE
 
 
 def data_file(table: Table, staged: Staged) -> DataFile:

@@ -40,7 +40,8 @@ class Derived(Struct, frozen=True):
 
     after: str  # the field that was the last when they were added: later fields come behind them
     columns: tuple[Column, ...]
-    values: Callable[[Sequence[Any]], tuple[Sequence[Any], ...]]  # one sequence a column
+    # One array or sequence a column, of the records and the arrays of their fields.
+    values: Callable[[Sequence[Any], Mapping[str, pa.Array]], tuple[Any, ...]]
 
 
 class Table(Struct, frozen=True):
@@ -57,8 +58,21 @@ class Table(Struct, frozen=True):
 _WHOLE_DIGITS_MAX = MONEY_PRECISION - MONEY_SCALE
 
 
-def _notionals(trades: Sequence[Trade]) -> tuple[Sequence[Decimal | None], Sequence[bool]]:
+# What nearly all that is traded fits in: Arrow multiplies two such numbers exactly.
+_NARROW = pa.decimal128(18, 8)
+
+
+def _notionals(trades: Sequence[Trade], fields: Mapping[str, pa.Array]) -> tuple[Any, Any]:
     """Price times quantity of each trade; null where decimal(38,18) does not hold it."""
+    try:
+        product = pc.multiply(fields["price"].cast(_NARROW), fields["quantity"].cast(_NARROW))
+    except pa.ArrowInvalid:
+        return _wide_notionals(trades)
+    return product.cast(pa.decimal128(MONEY_PRECISION, MONEY_SCALE)), pa.repeat(True, len(trades))
+
+
+def _wide_notionals(trades: Sequence[Trade]) -> tuple[Sequence[Decimal | None], Sequence[bool]]:
+    """The same for numbers of any size, some twenty times slower."""
     amounts: list[Decimal | None] = []
     exact: list[bool] = []
     for trade in trades:
@@ -172,7 +186,7 @@ def to_arrow(record_type: type[Struct], records: Sequence[Struct]) -> pa.RecordB
         for name in record_type.__struct_fields__
     }
     if derived is not None:  # after the fields, which have refused what cannot be reckoned with
-        for column, values in zip(derived.columns, derived.values(records), strict=True):
+        for column, values in zip(derived.columns, derived.values(records, arrays), strict=True):
             arrays[column.name] = pa.array(values, schema.field(column.name).type)
     return pa.RecordBatch.from_arrays([arrays[name] for name in schema.names], schema=schema)
 
