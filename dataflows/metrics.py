@@ -170,7 +170,7 @@ class Metrics(Collector):
             for name, labels, value in self._counted():
                 families[name].add_metric(labels, value)
             for (name, venue), distribution in self._distributions.items():
-                families[name].add_metric((venue,), distribution.buckets(), distribution.seconds)
+                families[name].add_metric((venue,), distribution.buckets(), seconds(distribution.sum))
         for name, labels, value in self._asked():
             families[name].add_metric(labels, value)
         yield from families.values()
@@ -278,7 +278,7 @@ class Distribution:
         self._microseconds = [round(bound * MICROSECONDS) for bound in bounds]
         self._up_to = [0] * len(bounds)
         self._count = 0
-        self.seconds = 0.0
+        self.sum = 0  # in microseconds: exact, however it was added up
 
     def add(self, began: Sequence[int], ended: int) -> None:
         """Take what began at these times, in order; where clocks differ, less than nought is nought."""
@@ -287,7 +287,7 @@ class Distribution:
             self._up_to[place] += number - bisect_left(began, ended - bound)
         self._count += number
         past = bisect_right(began, ended)
-        self.seconds += seconds(past * ended - sum(began[:past]))
+        self.sum += past * ended - sum(began[:past])
 
     def buckets(self) -> list[tuple[str, float]]:
         """How many were at most so long, as Prometheus has it."""

@@ -1,7 +1,7 @@
 """What went through the flow, counted by venue: the last words of a run. A sink, to miss no epoch."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
@@ -25,7 +25,8 @@ WORDS = {
 class Summary(FixedPartitionedSink[Item, int]):
     """Adds up what batches count; it begins with the process, as what it says is about a run."""
 
-    def __init__(self, slots: Sequence[Slot]) -> None:
+    def __init__(self, slots: Sequence[Slot], observe: Callable[[Batch], None] = lambda _: None) -> None:
+        self._observe = observe
         self._numbers = {slot.key: slot.number for slot in slots}
         self._slots = {slot.partition: slot for slot in slots}
         self.totals: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -41,7 +42,7 @@ class Summary(FixedPartitionedSink[Item, int]):
     def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> "SummaryPartition":
         """One shard's."""
         venue = self._slots[for_part].shard.rpartition("-")[0]
-        return SummaryPartition(for_part, self.totals[venue])
+        return SummaryPartition(for_part, self.totals[venue], self._observe)
 
     def lines(self) -> Iterable[str]:
         """A line for each venue."""
@@ -53,7 +54,8 @@ class Summary(FixedPartitionedSink[Item, int]):
 class SummaryPartition(StatefulSinkPartition[Item, int]):
     """Counts into its venue."""
 
-    def __init__(self, name: str, counted: Counter[str]) -> None:
+    def __init__(self, name: str, counted: Counter[str], observe: Callable[[Batch], None]) -> None:
+        self._observe = observe
         self.name = name
         self._counted = counted
 
@@ -63,6 +65,7 @@ class SummaryPartition(StatefulSinkPartition[Item, int]):
         for item in items:
             if isinstance(item, Batch):
                 self._counted.update(item.counts)
+                self._observe(item)
 
     def snapshot(self) -> int:
         """Nothing to remember; the engine wants a value."""

@@ -1,3 +1,5 @@
 """How people run Tapekeeper: the command line and its verbs."""
 
-VERSION = "0.1.0"
+from connectors import VERSION
+
+__all__ = ["VERSION"]

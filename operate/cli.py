@@ -32,7 +32,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "journal": ("operate.journal:command", "Check, measure or print what the journals hold."),
     "replay": ("operate.replay:command", "Serve a recorded journal in its venue's own protocol."),
     "dead-letters": ("operate.dead_letters:command", "List, show or retry the messages that were refused."),
-    "live-check": ("operate.live_check:command", "Capture each configured venue and compare with what it says by REST."),
+    "live-check": (
+        "operate.live_check:command",
+        "Capture each configured venue and compare with what it says by REST.",
+    ),
     "simulate": ("operate.simulate:command", "Serve simulated venues on loopback until told to stop."),
     "decode": ("operate.decode:command", "Read frames, one a line, and print the records they become."),
     "completion": ("operate.completion:command", "Print the completion script of a shell."),

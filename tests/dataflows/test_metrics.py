@@ -72,17 +72,17 @@ def framed(found: list[tuple[int, int, int, Any, bytes]]) -> list[Frame]:
 
 
 def decoded(frames: list[Frame]) -> int:
-    """How many messages decoding makes of the frames, counted without any step."""
+    """How many messages decoding makes of the frames of one shard, counted without any step."""
     listed: dict[str, Any] = {}
-    messages = 0
+    venue, messages = VENUES[frames[0].exchange], 0
     for frame in frames:
         if frame.kind == "metadata":
             listed = {one.native: one for one in msgspec.json.decode(frame.payload, type=list[Instrument])}
             messages += 1
         elif frame.kind == "repair":
-            messages += len(VENUES["binance"].decode_page(frame, listed).records)
+            messages += len(venue.decode_page(frame, listed).records)
         elif frame.kind in ("data", "control"):
-            messages += len(VENUES["binance"].decode(frame, listed))
+            messages += len(venue.decode(frame, listed))
     return messages
 
 

@@ -1,0 +1,71 @@
+"""What a process says of itself: brings the metrics to all that they are counted from, and serves them.
+
+Served until the process is gone: how it ends is worth a look too.
+"""
+
+from collections.abc import Collection, Iterable
+from functools import partial
+from typing import Any
+
+from connectors import VERSION
+from connectors.capture import Capture
+from connectors.durable import Durable
+from connectors.serving import Serving
+from connectors.settings import MetricsSettings
+from connectors.slots import Slot
+from connectors.source import JournalSource
+from connectors.venues import VENUES
+from dataflows.holes import Tell
+from dataflows.metrics import Metrics
+from dataflows.readiness import unready
+from dataflows.steps.batch import Batch
+from dataflows.steps.gaps import OpenHole
+
+
+class Observation:
+    """The metrics of one process, and where they are served."""
+
+    def __init__(self, slots: Iterable[Slot], durable: Durable, captured: Collection[str]) -> None:
+        self._metrics = Metrics(version=VERSION, venues=VENUES)
+        self._captured = captured
+        for slot in slots:
+            durable.tell(slot.shard, partial(self._epoch_became_durable, slot.shard))
+
+    def observe(self, batch: Batch) -> None:
+        """Count what has left the last step."""
+        self._metrics.observe(batch)
+
+    def of_capture(self, capture: Capture) -> None:
+        """Ask this one how it stands."""
+        self._metrics.capture = capture.status
+
+    def of_source(self, source: JournalSource[Batch]) -> None:
+        """Ask this one how far it is."""
+        self._metrics.partitions = source.status
+
+    def before(self, tell: Tell) -> Tell:
+        """The same, but open holes are noted first."""
+
+        def noted(shard: str, holes: list[OpenHole], position: int, now: int) -> None:
+            self._metrics.holes(shard, holes)
+            tell(shard, holes, position, now)
+
+        return noted
+
+    def serve(self, settings: MetricsSettings, process: int, logger: Any) -> None:
+        """Answer from now on; each process of a cluster at its own port."""
+        port = settings.port + process if settings.port else 0
+        serving = Serving(
+            host=settings.host, port=port, registry=self._metrics.registry, unready=self.unready
+        )
+        serving.start()
+        logger.info(f"metrics at {serving.address}/metrics", address=serving.address, process=process)
+
+    def unready(self) -> list[str]:
+        """Why this process cannot be relied on; of a shard that nobody captures nothing is expected."""
+        capture = self._metrics.capture
+        partitions = [one for one in self._metrics.partitions() if one.shard in self._captured]
+        return unready(capture() if capture else None, partitions)
+
+    def _epoch_became_durable(self, shard: str, position: int) -> None:
+        self._metrics.durable(shard)
