@@ -57,6 +57,11 @@ class Ending:
             self._release()
             self._complete()
 
+    def failed(self) -> None:
+        """The engine or we have failed: the journals are closed in order, nothing is completed."""
+        self._failed = True
+        self._release()
+
     def _watch(self) -> None:
         """The first signal asks, the second does not."""
         asked = False
@@ -88,7 +93,6 @@ class Ending:
     def _on_exception(
         self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
     ) -> None:
-        """The engine or we have failed: the journals are closed in order, nothing is completed."""
-        self._failed = True
-        self._release()
+        """An exception that nobody caught is the end."""
+        self.failed()
         self._excepthook(kind, error, trace)

@@ -9,12 +9,15 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import structlog
 from bytewax.dataflow import Dataflow
+from bytewax.recovery import RecoveryConfig
+from bytewax.run import cli_main
 
 from connectors import log
 from connectors.capture import Capture, ShardPlan
@@ -37,6 +40,7 @@ from dataflows.chain import chain
 from dataflows.crypto import build
 from dataflows.ending import Ending
 from dataflows.holes import Tell
+from dataflows.observation import Observation
 from dataflows.recovery import EPOCH_SECONDS, Command, adopt, arrange, command, start_again
 from dataflows.steps.batch import batch_of
 from dataflows.summary import Summary
@@ -48,34 +52,39 @@ def prepare() -> Dataflow:
     file = os.environ.get("TAPE_CONFIG")
     settings = load(Path(file) if file else None).settings
     log.start(settings.log.level)
-    if told.processes > 1 and settings.mode == "auto":
-        raise TapeError(
-            "a cluster needs to be told what it captures", hint='set mode = "live" or "simulated" (TAPE_MODE)'
-        )
-    decision = decide(settings.mode, settings.data_dir, venues_of(settings))
-    directory = store_directory(settings.data_dir, decision.kind)
-    store = open_store(directory, decision.kind, shard_names(settings))
+    process, recovery = Process.of(settings, told)
     if told.recovery is None:
-        recovery = arrange(directory, store, told, shared=settings.data_dir_shared)
-        start_again(recovery, os.environ)
-    adopt(directory, store, told.recovery)
-    structlog.get_logger().info(decision.said)
-    process = Process(settings, directory, store, told)
+        # The venues have been asked; nobody wants to wait for that twice.
+        start_again(recovery, {**os.environ, "TAPE_MODE": process.store.kind})
     atexit.register(process.ending.returned)
     return process.start()
+
+
+def run(settings: Settings) -> None:
+    """The same, alone and called by our own command: until told to stop."""
+    process, recovery = Process.of(settings, Command(None, None, 0, (), 1))
+    try:
+        cli_main(  # type: ignore[no-untyped-call]
+            process.start(),
+            epoch_interval=timedelta(seconds=EPOCH_SECONDS),
+            recovery_config=RecoveryConfig(recovery),  # type: ignore[no-untyped-call]
+        )
+    except BaseException:
+        process.ending.failed()
+        raise
+    process.ending.returned()
 
 
 class Process:
     """One process of the flow, alone or of a cluster."""
 
     def __init__(self, settings: Settings, directory: Path, store: Store, told: Command) -> None:
-        self._settings, self._directory, self._store, self._told = settings, directory, store, told
+        self._settings, self._directory, self.store, self._told = settings, directory, store, told
         self._logger: Any = structlog.get_logger()
         self._started = ExitStack()
         self._turn = Lock()  # two threads may release; the second waits until all is done
         self._journals_turn = Lock()  # a journal is not closed while it is synced
         self._journals: dict[Path, Journal] = {}
-        self._summary = Summary(store.slots)
         self._tell: Tell = lambda *_: None
         shards = set(shard_names(settings))
         self._reading = Reading(
@@ -85,6 +94,8 @@ class Process:
             captured=shards,
             sync=self._sync,
         )
+        self._observation = Observation(store.slots, self._reading.durable, shards)
+        self._summary = Summary(store.slots, self._observation.observe)
         self._captured = [slot for slot in store.slots if slot.shard in shards]
         self.ending = Ending(
             stop=self._reading.stop,
@@ -94,6 +105,22 @@ class Process:
             logger=self._logger,
         )
 
+    @classmethod
+    def of(cls, settings: Settings, told: Command) -> tuple["Process", Path]:
+        """A process over the store that the settings name, and the store's recovery files."""
+        if told.processes > 1 and settings.mode == "auto":
+            raise TapeError(
+                "a cluster needs to be told what it captures",
+                hint='set mode = "live" or "simulated" (TAPE_MODE)',
+            )
+        decision = decide(settings.mode, settings.data_dir, venues_of(settings))
+        directory = store_directory(settings.data_dir, decision.kind)
+        store = open_store(directory, decision.kind, shard_names(settings))
+        recovery = told.recovery or arrange(directory, store, told, shared=settings.data_dir_shared)
+        adopt(directory, store, recovery)
+        structlog.get_logger().info(decision.said)
+        return cls(settings, directory, store, told), recovery
+
     def start(self) -> Dataflow:
         """Begin to capture what is ours, and build the flow."""
         self.ending.listen()
@@ -102,14 +129,17 @@ class Process:
             self._logger.warning(line)
         if own:
             self._capture(own)
-        source = JournalSource(self._store.slots, self._reading, batch_of)
-        return build(source, {"summarise": self._summary}, chain(VENUES, self._tell))
+        source = JournalSource(self.store.slots, self._reading, batch_of)
+        self._observation.of_source(source)
+        self._observation.serve(self._settings.metrics, self._told.process, self._logger)
+        steps = chain(VENUES, self._observation.before(self._tell))
+        return build(source, {"summarise": self._summary}, steps)
 
     def _capture(self, own: set[str]) -> None:
         """Capture these shards until released."""
         settings = only(self._settings, own)
         venues = venues_of(settings)
-        if self._store.kind == "simulated" and not is_placed(settings):
+        if self.store.kind == "simulated" and not is_placed(settings):
             chosen = settings.simulator
             venues = self._started.enter_context(
                 simulated(venues, seed=chosen.seed, rate=chosen.rate, faults=chosen.faults)
@@ -123,6 +153,7 @@ class Process:
         )
         capture.start()
         self._started.callback(capture.stop)
+        self._observation.of_capture(capture)
         self._tell = Repairs(capture, RepairPolicy(), self._logger).tell
 
     def _open_journal(self, plan: ShardPlan) -> Writes:

@@ -104,10 +104,16 @@ def record(directory: Path, shards: tuple[str, ...], frames: int, seed: int) -> 
     return store
 
 
-def append(directory: Path, shard: str, added: list[Entry]) -> None:
+def append(directory: Path, shard: str, added: list[Entry], *, expected_position: int | None = None) -> None:
     """Add frames to a shard's journal."""
     exchange = shard.rpartition("-")[0]
-    journal = Journal.open(directory / "journal" / shard, exchange=exchange, shard=shard, now=START)
+    journal = Journal.open(
+        directory / "journal" / shard,
+        exchange=exchange,
+        shard=shard,
+        now=START,
+        expected_position=expected_position,
+    )
     for start in range(0, len(added), 97):
         journal.append(added[start : start + 97])
     journal.close()

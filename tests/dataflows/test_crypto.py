@@ -1,6 +1,8 @@
 """The flow gives what its steps give when simply called: through the engine, crashes, clusters, rescaling."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,9 +15,12 @@ import msgspec
 import pytest
 from bytewax.recovery import init_db_dir
 
+from connectors.blocks import Entry
 from connectors.journal_reader import JournalReader
+from connectors.plans import shard_of
+from connectors.positions import expected_position
 from connectors.slots import Store, open_store
-from tests.campaigns.exactly_once import published
+from tests.campaigns.exactly_once import Row, published
 from tests.campaigns.kill import MEMORY, free_addresses
 from tests.campaigns.recorded import append, entries, record
 from tests.campaigns.running import output, straight
@@ -105,6 +110,60 @@ def frames(directory: Path, shard: str) -> int:
     count = len(reader.read(1_000_000))
     reader.close()
     return count
+
+
+def test_a_journal_that_lost_what_snapshots_know_goes_on_behind_it(
+    tmp_path: Path, store: Store, seed: int
+) -> None:
+    run(tmp_path)
+    before = published(output(tmp_path))["binance-1"]
+    known = expected_position(tmp_path, "binance-1")
+    assert known == frames(tmp_path, "binance-1")
+    shutil.rmtree(tmp_path / "journal" / "binance-1")
+    append(tmp_path, "binance-1", entries("binance-1", 400, seed + 1), expected_position=known)
+    run(tmp_path)
+
+    after = published(output(tmp_path))["binance-1"]
+    assert after[: len(before)] == before
+    added = after[len(before) :]
+    assert (added[0][0], added[0][1]) == (known + 1, "Control")  # the metadata frame
+    assert {row[1] for row in added} >= {"Trade", "DeadLetter", "Tick"}
+
+
+def test_a_venue_spread_over_four_shards_and_processes_gives_what_one_gives(
+    tmp_path: Path, seed: int
+) -> None:
+    one, four = tmp_path / "one", tmp_path / "four"
+    whole = entries("binance-0", 4_000, seed)
+    store = open_store(one, "simulated", ["binance-0"])
+    append(one, "binance-0", whole)
+    shards = [f"binance-{number}" for number in range(4)]
+    open_store(four, "simulated", shards)
+    for number, shard in enumerate(shards):
+        append(four, shard, [each for each in whole if belongs(each, number)])
+    run(four, processes=4)
+
+    assert facts(published(output(four))) == facts(straight(one, store.slots))
+
+
+def belongs(entry: Entry, number: int) -> bool:
+    """Whether a frame belongs to a shard: by its symbol, what is ours to all, what has none to the first."""
+    kind, payload = entry[3:]
+    if kind in ("metadata", "tick"):
+        return True
+    found = re.search(rb'"(?:s|native)":"(\w+)"', payload)
+    return (shard_of(found[1].decode(), 4) if found else 0) == number
+
+
+def facts(rows: dict[str, list[Row]]) -> list[tuple[str, str]]:
+    """What trades, quotes, gaps and bars say, wherever they were kept."""
+    own = {"shard", "platform_sequence"}
+    return sorted(
+        (kind, json.dumps({name: value for name, value in record.items() if name not in own}, sort_keys=True))
+        for shard in rows.values()
+        for _, kind, record in shard
+        if kind in ("Trade", "Quote", "Gap", "Bar")
+    )
 
 
 def test_killed_anywhere_in_any_number_of_processes_it_gives_the_same(seed: int) -> None:

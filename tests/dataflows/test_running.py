@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from connectors.positions import expected_position
 from connectors.settings import Settings
 from connectors.slots import Slot, read
 from dataflows.recovery import Command
@@ -82,14 +83,24 @@ def journal_bytes(directory: Path, shard: str) -> int:
     return sum(path.stat().st_size for path in (directory / "journal" / shard).glob("*.journal"))
 
 
+def snapshot(one: Started, directory: Path, shard: str, above: int) -> int:
+    """Wait for a snapshot behind a higher position."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (expected_position(directory, shard) or 0) <= above:
+        assert one.process.poll() is None, one.text()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return expected_position(directory, shard) or 0
+
+
 def test_killed_the_bare_command_resumes_and_asked_to_it_ends(tmp_path: Path, started: list[Started]) -> None:
     started.append(Started(tmp_path, BYTEWAX_SNAPSHOT_INTERVAL="1"))
     started[0].until("connected", times=3)
     directory = tmp_path / "data" / "simulated"
-    noted = directory / "positions" / "binance-0"
-    while not noted.exists() or int(noted.read_bytes()) < 20:
-        assert started[0].process.poll() is None, started[0].text()
-        time.sleep(0.05)
+    for shard in ("binance-0", "kraken-0", "coinbase-0"):
+        # A second snapshot is only taken when the first is durable.
+        first = snapshot(started[0], directory, shard, 0)
+        snapshot(started[0], directory, shard, first)
     started[0].process.send_signal(signal.SIGKILL)
     assert started[0].ends() == -signal.SIGKILL
 
@@ -113,19 +124,16 @@ def test_killed_the_bare_command_resumes_and_asked_to_it_ends(tmp_path: Path, st
 
 def test_a_missing_peer_stops_nothing_being_captured(tmp_path: Path, started: list[Started]) -> None:
     addresses = free_addresses(2)
-    started.append(Started(tmp_path, "-i", "0", "-a", ";".join(addresses)))
+    started.append(Started(tmp_path, "-i", "0", "-a", ";".join(addresses), "-s", "1"))
     started[0].until("connected", times=2)
     directory = tmp_path / "data" / "simulated"
     grown(directory, "binance-0", journal_bytes(directory, "binance-0"))
     assert not (directory / "journal" / "kraken-0").exists()
 
-    started.append(Started(tmp_path, "-i", "1", "-a", ";".join(addresses)))
+    started.append(Started(tmp_path, "-i", "1", "-a", ";".join(addresses), "-s", "1"))
     started[1].until("connected")
     grown(directory, "kraken-0", journal_bytes(directory, "kraken-0"))
-    noted = directory / "positions" / "kraken-0"
-    while not noted.exists():
-        assert started[1].process.poll() is None, started[1].text()
-        time.sleep(0.05)
+    snapshot(started[1], directory, "kraken-0", 0)
     began = time.monotonic()
     for one in started:
         one.process.send_signal(signal.SIGINT)
@@ -154,6 +162,27 @@ def test_what_cannot_be_is_refused_in_two_lines(
     assert error.startswith("error: ")
     assert said in error
     assert hint.startswith("hint: ")
+
+
+def test_our_own_command_runs_the_same_flow(tmp_path: Path) -> None:
+    code = (
+        "import sys, signal, threading, os\n"
+        "from pathlib import Path\n"
+        "from connectors.settings import Settings\n"
+        "from dataflows.running import run\n"
+        "from connectors import log\n"
+        "log.start('info')\n"
+        "threading.Timer(4, os.kill, (os.getpid(), signal.SIGTERM)).start()\n"
+        "run(Settings(mode='simulated', data_dir=Path(sys.argv[1])))\n"
+        "print('returned')\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert (ended.returncode, ended.stdout) == (0, "returned\n"), ended.stderr
+    assert "kraken: " in ended.stderr
+    assert len(list((tmp_path / "simulated" / "recovery").glob("part-*"))) == 8
 
 
 SLOTS = [Slot(0, "binance-0", "k0"), Slot(1, "kraken-0", "k1")]
