@@ -89,17 +89,18 @@ def write(table: Table, record_type: type[Struct], shard: str, rows: pa.Table) -
     day = rows.column(listed.time)[0].as_py().date()
     name = f"{listed.time}_day={day}/{shard}-{bounds['min']}-{uuid.uuid4()}.parquet"
     path = table.location_provider().new_data_location(name)
-    with table.io.new_output(path).create() as stream:
-        writer = pq.ParquetWriter(
+    with (
+        table.io.new_output(path).create() as stream,
+        pq.ParquetWriter(
             stream,
             rows.schema,
             compression="zstd",
             use_dictionary=[field.name for field in rows.schema if repeats(field)],
             write_statistics=bounded(record_type),
-        )
+        ) as writer,
+    ):
         writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
         failpoint("iceberg.datafile")
-        writer.close()
     staged = Staged(listed.name, path, bounds["min"], bounds["max"], rows.num_rows)
     return staged, data_file(table, staged)
 

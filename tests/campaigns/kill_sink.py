@@ -36,7 +36,8 @@ MEMORY = Path("/dev/shm")
 FIGURES = ROOT / "build" / "figures" / "kill-sink.json"
 
 SHARDS = ("binance-0", "binance-1", "kraken-0", "coinbase-0")
-FRAMES = 1_500
+# Of each shard: what makes a round long enough for a dozen kills.
+FRAMES = 1_000
 PROCESSES_MAX = 3
 PATIENCE_SECONDS = 60.0
 PLACES = [name for name in failpoints.NAMES if name.startswith(("iceberg.", "tail."))]
@@ -60,10 +61,10 @@ class Round:
     """One store, killed until a start comes to the end."""
 
     def __init__(
-        self, directory: Path, random: Random, kills_max: int, result: Result, places: list[str]
+        self, directory: Path, random: Random, kills_max: int, result: Result, places: list[str], frames: int
     ) -> None:
         self.directory, self.random, self.kills_left, self.result = directory, random, kills_max, result
-        self.places = places
+        self.places, self.frames = places, frames
         self.log = directory / "log"
         directory.mkdir()
         open_store(directory, "simulated", SHARDS)
@@ -98,7 +99,7 @@ class Round:
         started = []
         for process in range(processes):
             own = SHARDS[process::processes]
-            job = Job(str(self.directory), own, FRAMES, self.random.randrange(2**32))
+            job = Job(str(self.directory), own, self.frames, self.random.randrange(2**32))
             at = f"{place}:kill:{self.random.randint(1, 9)}" if process == victim and place else ""
             started.append(fork(lambda job=job: drive(job), at, self.log))  # type: ignore[misc]
         seconds = PATIENCE_SECONDS if place or self.kills_left <= 0 else self.random.uniform(0.05, 1.5)
@@ -139,10 +140,11 @@ def watch(directory: Path) -> None:
         assert seen <= set(ids), f"vanished: {sorted(seen - set(ids))[:5]}"
         seen = set(ids)
         polls += 1
+        time.sleep(0.05)  # it shares two cores with those that it watches
     (directory / "polls").write_text(str(polls))
 
 
-def differences(directory: Path) -> None:
+def differences(directory: Path, frames: int) -> None:
     """Write what is missing and what is too many, in a process of its own."""
     catalog = open_catalog(directory)
     lost = doubled = 0
@@ -151,11 +153,11 @@ def differences(directory: Path) -> None:
         names = [name for name in ("message_id", "shard", "position") if name in rows.schema.names]
         found, wanted = (
             Counter(zip(*(each[name].to_pylist() for name in names), strict=True))
-            for each in (rows, expected(record_type, SHARDS, FRAMES))
+            for each in (rows, expected(record_type, SHARDS, frames))
         )
         lost += (wanted - found).total()
         doubled += (found - wanted).total()
-    problems = check(Job(str(directory), SHARDS, FRAMES), SHARDS)
+    problems = check(Job(str(directory), SHARDS, frames), SHARDS)
     (directory / "differences").write_text(json.dumps([lost, doubled, problems]))
 
 
@@ -193,20 +195,20 @@ def wait_for(processes: list[int], seconds: float) -> dict[int, int]:
     return codes
 
 
-def campaign(kills: int, seed: int, places: list[str]) -> Result:
+def campaign(kills: int, seed: int, places: list[str], frames: int) -> Result:
     """Rounds until so many kills are done."""
     result = Result()
     while result.kills < kills and not result.failures:
         with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name:
             directory = Path(name) / "store"
             random = Random(f"{seed} {result.rounds}")
-            one = Round(directory, random, min(12, kills - result.kills), result, places)
+            one = Round(directory, random, min(12, kills - result.kills), result, places, frames)
             try:
                 one.run()
             except RuntimeError as error:
                 result.failures.append(str(error))
                 break
-            fork_and_wait(lambda: differences(directory), one)  # noqa: B023
+            fork_and_wait(lambda: differences(directory, frames), one)  # noqa: B023
             lost, doubled, problems = json.loads((directory / "differences").read_text())
             result.polls += int((directory / "polls").read_text()) if (directory / "polls").exists() else 0
             result.lost, result.doubled = result.lost + lost, result.doubled + doubled
@@ -227,11 +229,12 @@ def command() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--place", choices=PLACES, action="append", help="strike only there")
+    parser.add_argument("--frames", type=int, default=FRAMES, help="of each shard, in a round")
     parser.add_argument("--no-figures", action="store_true")
     said = parser.parse_args()
     seed = Random().randrange(2**32) if said.seed is None else said.seed
     began = time.monotonic()
-    result = campaign(said.kills, seed, said.place or PLACES)
+    result = campaign(said.kills, seed, said.place or PLACES, said.frames)
     for failure in result.failures:
         print(failure)
     print(f"places: {dict(result.places.most_common())}")
