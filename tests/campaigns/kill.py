@@ -98,7 +98,7 @@ class Round:
             ended = wait(started, PATIENCE_SECONDS, until_dead=True)
         else:
             ended = wait(started, self.random.uniform(0.02, 1.2))
-            if not ended:
+            if started[victim] not in ended and not any(ended.values()):
                 place = "any moment"
                 os.kill(started[victim], signal.SIGKILL)
         codes = finish(started, ended)
@@ -132,7 +132,7 @@ def fork(job: Job, failpoint: str, log: Path) -> int:
 
 
 def wait(processes: list[int], seconds: float, *, until_dead: bool = False) -> dict[int, int]:
-    """Exit codes once all have ended, or once one was killed; empty where time was up before."""
+    """Exit codes of those that have ended, when all have, when one died, or when time is up."""
     deadline = time.monotonic() + seconds
     codes: dict[int, int] = {}
     while time.monotonic() < deadline:
@@ -147,7 +147,7 @@ def wait(processes: list[int], seconds: float, *, until_dead: bool = False) -> d
             os.kill(process, signal.SIGKILL)
             os.waitpid(process, 0)
         raise Hung(f"{len(processes)} processes, {len(codes)} ended after {seconds} s")
-    return codes if any(codes.values()) else {}
+    return codes
 
 
 def finish(processes: list[int], codes: dict[int, int]) -> dict[int, int]:
@@ -224,6 +224,7 @@ def campaign(kills: int, seed: int, only: int | None = None) -> Result:
             shutil.rmtree(directory)
             if only is not None:
                 break
+            print(f"round {number}: {result.kills} kills, {lost} lost, {doubled} doubled", flush=True)
             number += 1
     return result
 

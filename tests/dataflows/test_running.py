@@ -47,13 +47,14 @@ class Started:
     def text(self) -> str:
         return self.path.read_text()
 
-    def until(self, event: str, times: int = 1) -> list[dict[str, Any]]:
+    def until(self, event: str, times: int = 1, *, ended: bool = False) -> list[dict[str, Any]]:
         """Wait for so many lines that begin so."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
             found = [line for line in self.said() if line["event"].startswith(event)]
             if len(found) >= times:
                 return found
+            assert not ended
             assert self.process.poll() is None, self.text()
             time.sleep(0.05)
         raise AssertionError(f"never said {event!r}:\n{self.text()}")
@@ -93,7 +94,9 @@ def snapshot(one: Started, directory: Path, shard: str, above: int) -> int:
     return expected_position(directory, shard) or 0
 
 
-def test_killed_the_bare_command_resumes_and_asked_to_it_ends(tmp_path: Path, started: list[Started]) -> None:
+def test_killed_the_bare_command_resumes_alone_and_asked_to_it_ends(
+    tmp_path: Path, started: list[Started]
+) -> None:
     started.append(Started(tmp_path, BYTEWAX_SNAPSHOT_INTERVAL="1"))
     started[0].until("connected", times=3)
     directory = tmp_path / "data" / "simulated"
@@ -107,6 +110,9 @@ def test_killed_the_bare_command_resumes_and_asked_to_it_ends(tmp_path: Path, st
     started.append(Started(tmp_path, BYTEWAX_SNAPSHOT_INTERVAL="1"))
     resumed = started[1].until("resumed at", times=3)
     grown(directory, "binance-0", journal_bytes(directory, "binance-0"))
+    started.append(Started(tmp_path))
+    assert started[2].ends() == 2
+    assert f"is written by process {started[1].process.pid} on " in started[2].text()
     began = time.monotonic()
     started[1].process.send_signal(signal.SIGTERM)
     assert started[1].ends() == 0, started[1].text()
@@ -162,6 +168,20 @@ def test_what_cannot_be_is_refused_in_two_lines(
     assert error.startswith("error: ")
     assert said in error
     assert hint.startswith("hint: ")
+
+
+def test_what_fails_in_a_cluster_says_so_before_the_engine_loses_it(
+    tmp_path: Path, started: list[Started]
+) -> None:
+    addresses = ";".join(free_addresses(2))
+    for process, failpoints in enumerate(("detect_gaps.batch:error:3", "")):
+        said = ("-i", str(process), "-a", addresses, "-s", "1")
+        started.append(Started(tmp_path, *said, TAPE_FAILPOINTS=failpoints))
+
+    assert all(one.ends() for one in started)
+    [line] = started[0].until("the flow failed", ended=True)
+    assert line["where"] == "detect_gaps.on_batch"
+    assert "connectors.failpoints.Failed: detect_gaps.batch" in line["exception"]
 
 
 def test_our_own_command_runs_the_same_flow(tmp_path: Path) -> None:
