@@ -46,13 +46,15 @@ class Access:
 
 
 def access(venue: Venue, policy: Policy) -> Access:
-    """Fresh budgets and closed breakers for a venue."""
+    """Closed breakers and fresh budgets for a venue, but for the list of markets that was just asked for."""
+    rest = Rest(venue, policy)
+    rest.allowance.take(rest.monotonic(), venue.metadata.weight)
     return Access(
         venue=venue,
         endpoints=endpoints(venue.websocket_urls, policy),
         connects=Allowance(venue.limits.connects),
         messages=Allowance(with_room_for_pongs(venue.limits.messages)),
-        rest=Rest(venue, policy),
+        rest=rest,
     )
 
 

@@ -22,8 +22,11 @@ from connectors.venues.protocol import Request, Venue
 
 # The longest answer that we ask for, a list of all markets, is about 20 MiB once inflated.
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
-# A venue that says "too many" without saying until when counts by the minute.
+# A venue that says "too many" by status without saying until when counts by the minute; one that says it in
+# an answer counts by the second.
 BAN_SECONDS_DEFAULT = 60.0
+PAUSE_SECONDS_DEFAULT = 5.0
+HTTP_OK = 200
 # Says who asks, as venues wish it.
 USER_AGENT = "tapekeeper"
 
@@ -84,7 +87,9 @@ class Rest:
             if not self.venue.throttled(answer.status, answer.body):
                 return answer
             seconds = retry_after(answer.headers.get("retry-after"))
-            self.banned_until = self.monotonic() + (BAN_SECONDS_DEFAULT if seconds is None else seconds)
+            if seconds is None:
+                seconds = PAUSE_SECONDS_DEFAULT if answer.status == HTTP_OK else BAN_SECONDS_DEFAULT
+            self.banned_until = self.monotonic() + seconds
 
     async def wait_for_turn(self, weight: int, deadline: float) -> None:
         """Return when so much may be asked, having taken it, or raise Unanswered when that is too late."""

@@ -151,7 +151,7 @@ def test_a_ban_longer_than_the_patience_is_told_at_once_and_nobody_asks_meanwhil
 def test_a_venue_that_says_it_in_the_body_is_understood(peer: Any, policy: Policy) -> None:
     host = Host(http("200 OK", json.dumps({"code": -1003, "msg": "x"}, separators=(",", ":")).encode()))
     [[error], _] = ask(peer, policy, host)
-    assert "asked us to slow down, 60 s to go" in str(error)
+    assert "asked us to slow down, 5 s to go" in str(error)
 
 
 def test_the_weight_budget_holds_whoever_asks(peer: Any, policy: Policy) -> None:
