@@ -38,6 +38,8 @@ PULSE_SECONDS = 0.2
 STALL_SECONDS_MAX = 0.15
 # How close to the end of its epoch a partition begins the pause: some looks, or one large batch.
 PAUSE_SECONDS_BEFORE_END = 0.05
+# Asked to stop we read what capture left, a moment's worth; what is further behind is for the next start.
+STOP_SECONDS_MAX = 2.0
 
 Batch = TypeVar("Batch")
 State = tuple[int, int]  # version, position of the last frame emitted
@@ -144,6 +146,7 @@ class JournalPartition(StatefulSourcePartition[tuple[str, Batch | Pulse], State]
         self._behind_since = 0.0
         self._asleep_until = 0.0  # by the wall clock, which is the engine's
         self._next_pulse = 0.0
+        self._stops_at = 0.0
         self._synced = self._position
         self.status = PartitionStatus(slot.shard, self._position, self._position)
         self.status.resumed_at = self._position if state else None
@@ -155,14 +158,17 @@ class JournalPartition(StatefulSourcePartition[tuple[str, Batch | Pulse], State]
         now = monotonic()
         if self._snapshot_at is not None:
             self._epoch_became_durable(now - self._snapshot_at)
-        if self._reading.stop.is_set():
-            raise StopIteration
-        if self._behind_seconds and now >= self._epoch_end - PAUSE_SECONDS_BEFORE_END:
+        stopping = self._reading.stop.is_set()
+        if stopping:
+            self._stops_at = self._stops_at or now + STOP_SECONDS_MAX
+            if now >= self._stops_at:
+                raise StopIteration
+        elif self._behind_seconds and now >= self._epoch_end - PAUSE_SECONDS_BEFORE_END:
             self._pause(self._epoch_end - now)
             return []
         frames = self._read()
         self._idle = not frames
-        if not frames and self._reading.ends and self._at_end():
+        if not frames and (stopping or (self._reading.ends and self._at_end())):
             raise StopIteration
         items: list[tuple[str, Batch | Pulse]] = []
         if frames:

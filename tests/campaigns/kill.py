@@ -40,7 +40,7 @@ FRAMES = 6_000
 PROCESSES_MAX = 3
 RECOVERY_FILES = 4
 # A process that is neither done nor dead by then hangs, which is a failure of its own.
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 # Where our processes come by; the others are of capture, or of a sink that is not in this flow.
 PLACES = [name for name in failpoints.NAMES if not name.startswith(("journal.", "iceberg.", "tail."))]
 

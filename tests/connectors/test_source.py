@@ -163,10 +163,23 @@ def test_an_epoch_is_durable_when_the_next_one_begins(tmp_path: Path, writing: J
     assert heard == [3]
 
 
-def test_it_ends_when_told_to(tmp_path: Path, writing: Journal, clock: Clock) -> None:
+def test_told_to_stop_it_ends_with_what_is_journalled(tmp_path: Path, writing: Journal, clock: Clock) -> None:
     append(writing, 3)
-    partition = begin(tmp_path, clock)
+    partition = begin(tmp_path, clock, batch_frames_max=2)
     clock.stop.set()
+
+    assert [partition.next_batch() for _ in range(2)] == [[("k0", [1, 2])], [("k0", [3])]]
+    with pytest.raises(StopIteration):
+        partition.next_batch()
+
+
+def test_told_to_stop_it_does_not_work_off_a_backlog(tmp_path: Path, writing: Journal, clock: Clock) -> None:
+    append(writing, 300)
+    partition = begin(tmp_path, clock, batch_frames_max=1)
+    clock.stop.set()
+    for position in range(1, 9):
+        assert partition.next_batch() == [("k0", [position])]
+        clock.now += source.STOP_SECONDS_MAX / 8
 
     with pytest.raises(StopIteration):
         partition.next_batch()

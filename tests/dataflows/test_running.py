@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from connectors.journal_reader import JournalReader
 from connectors.positions import expected_position
 from connectors.settings import Settings
 from connectors.slots import Slot, read
@@ -84,6 +85,15 @@ def journal_bytes(directory: Path, shard: str) -> int:
     return sum(path.stat().st_size for path in (directory / "journal" / shard).glob("*.journal"))
 
 
+def last_position(directory: Path, shard: str) -> int:
+    """Where a journal ends."""
+    exchange = shard.rpartition("-")[0]
+    reader = JournalReader(directory / "journal" / shard, exchange=exchange, shard=shard)
+    last = reader.read(1_000_000)[-1].position
+    reader.close()
+    return last
+
+
 def snapshot(one: Started, directory: Path, shard: str, above: int) -> int:
     """Wait for a snapshot behind a higher position."""
     deadline = time.monotonic() + PATIENCE_SECONDS
@@ -118,6 +128,8 @@ def test_killed_the_bare_command_resumes_alone_and_asked_to_it_ends(
     assert started[1].ends() == 0, started[1].text()
     assert time.monotonic() - began < STOP_SECONDS_MAX
 
+    for shard in ("binance-0", "kraken-0", "coinbase-0"):
+        assert expected_position(directory, shard) == last_position(directory, shard)
     assert {line["shard"] for line in resumed} == {"binance-0", "kraken-0", "coinbase-0"}
     assert all(line["position"] > 0 and line["replayed"] > 0 for line in resumed)
     store = read(directory)
