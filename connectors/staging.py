@@ -116,8 +116,8 @@ def data_file(table: Table, staged: Staged) -> DataFile:
     try:
         with written.open() as stream:
             footer = pq.read_metadata(stream)
-    except FileNotFoundError as error:
-        raise gone(staged) from error
+    except (FileNotFoundError, pa.ArrowInvalid) as error:
+        raise lost(staged) from error
     assert footer.num_rows == staged.rows
     schema, metadata = table.schema(), table.metadata
     statistics = data_file_statistics_from_parquet_metadata(
@@ -144,15 +144,15 @@ def trim(
     try:
         with table.io.new_input(staged.path).open() as stream:
             rows = pq.read_table(stream)
-    except FileNotFoundError as error:
-        raise gone(staged) from error
+    except (FileNotFoundError, pa.ArrowInvalid) as error:
+        raise lost(staged) from error
     above = rows.filter(pc.greater(rows.column(TABLES[record_type].position), position))
     return [file for _, file in stage(table, record_type, shard, above)] if above.num_rows else []
 
 
-def gone(staged: Staged) -> LakeError:
-    """The error for a file that recovery knows and the store does not."""
+def lost(staged: Staged) -> LakeError:
+    """The error for a file that recovery knows and the store does not have whole."""
     return LakeError(
-        f"the staged rows {staged.lower} to {staged.upper} of {staged.table} are gone: {staged.path}",
+        f"the staged rows {staged.lower} to {staged.upper} of {staged.table} cannot be read: {staged.path}",
         hint="restore the file, or newer recovery files than those in use",
     )

@@ -372,7 +372,7 @@ def test_a_staged_file_that_is_gone_is_named(job: Job) -> None:
     driver.epoch(job.frames)
     for path in Path(job.directory).glob("lake/silver/trades/data/*/*.parquet"):
         path.unlink()
-    with pytest.raises(LakeError, match=r"the staged rows 1 to \d+ of silver.trades are gone"):
+    with pytest.raises(LakeError, match=r"the staged rows 1 to \d+ of silver.trades cannot be read"):
         drive(job)
 
 
