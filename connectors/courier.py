@@ -33,14 +33,13 @@ class Courier:
 
     def __init__(
         self,
-        tables: Sequence[LakeTable],
         shards: Sequence[str],
         *,
         commit_seconds: float,
         stop: threading.Event,
         logger: Any,
     ) -> None:
-        self.tables = tables
+        self.tables: Sequence[LakeTable] = ()
         self._shards = shards
         self._seconds = commit_seconds
         self._stop = stop  # the process is to end: what cannot be staged is not waited for
@@ -54,9 +53,10 @@ class Courier:
         self._began = 0.0
         self._thread = threading.Thread(target=self._run, name="publish", daemon=True)
 
-    def start(self) -> None:
-        """Become the writer of all shards of ours in every table, and begin."""
-        for table in self.tables:
+    def start(self, tables: Sequence[LakeTable]) -> None:
+        """Become the writer of all shards of ours in these tables, and begin."""
+        self.tables = tables
+        for table in tables:
             self.outlast(f"take over {table.name}", partial(table.take_over, self._shards))
         self._thread.start()
 

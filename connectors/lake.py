@@ -57,7 +57,7 @@ class Lake(FixedPartitionedSink[Any, State]):
 
     def __init__(
         self,
-        catalog: Catalog,
+        opened: Callable[[], Catalog],
         store: Store,
         directory: Path,
         own: Sequence[str],
@@ -67,17 +67,16 @@ class Lake(FixedPartitionedSink[Any, State]):
         commit_seconds: float,
         logger: Any,
     ) -> None:
-        self._store, self._directory, self._durable = store, directory, durable
+        self._opened, self._store, self._directory, self._durable = opened, store, directory, durable
         self._slots = {slot.partition: slot for slot in store.slots}
         self._numbers = {slot.key: slot.number for slot in store.slots}
-        writer = str(uuid.uuid4())
-        tables = [LakeTable(catalog, record_type, store, writer) for record_type in TABLES]
-        self.courier = Courier(tables, own, commit_seconds=commit_seconds, stop=stop, logger=logger)
+        self.courier = Courier(own, commit_seconds=commit_seconds, stop=stop, logger=logger)
         self.partitions: list[LakePartition] = []
 
     def start(self) -> None:
         """Take over; before the engine begins."""
-        self.courier.start()
+        catalog, writer = self.courier.outlast("open the catalog", self._opened), str(uuid.uuid4())
+        self.courier.start([LakeTable(catalog, record_type, self._store, writer) for record_type in TABLES])
 
     def close(self, seconds: float) -> bool:
         """The engine has returned: publish all, and leave no tail; whether that worked within the time."""

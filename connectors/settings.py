@@ -73,6 +73,16 @@ def address(schemes: tuple[str, str]) -> AfterValidator:
     return AfterValidator(check)
 
 
+def known_catalog(url: str) -> str:
+    """The URL of a catalog that we can open, or ValueError; credentials come from the environment."""
+    kind = urlsplit(url).scheme.partition("+")[0]
+    if url and kind not in ("sqlite", "postgresql", "http", "https"):
+        raise ValueError(f'expected a URL, got "{url}" (try "postgresql+psycopg://HOST/DATABASE")')
+    if urlsplit(url).password:
+        raise ValueError("a URL must not carry a password: URLs are shown (try PGPASSWORD or ~/.pgpass)")
+    return url
+
+
 class Section(BaseModel):
     """A table of tape.toml."""
 
@@ -206,6 +216,23 @@ class SimulatorSettings(Section):
     faults: str = Field(default="", description="as in `tape simulate --faults`; none without it")
 
 
+class LakeSettings(Section):
+    """`[lake]`: the Iceberg tables."""
+
+    catalog: Annotated[str, AfterValidator(known_catalog)] = Field(
+        default="",
+        description="sqlite:, postgresql: or https: URL of the catalog; without it a file beside the store",
+    )
+    warehouse: str = Field(
+        default="", description="where tables are, such as s3://bucket; without it beside the store"
+    )
+    commit_seconds: Number = Field(
+        default=5.0,
+        ge=0,
+        description="how often at most a table is committed to; more often makes more and smaller files",
+    )
+
+
 class MetricsSettings(Section):
     """`[metrics]`: where /metrics, /healthz and /readyz are served."""
 
@@ -252,6 +279,7 @@ class Settings(BaseSettings):
     )
     capture: CaptureSettings = CaptureSettings()
     simulator: SimulatorSettings = SimulatorSettings()
+    lake: LakeSettings = LakeSettings()
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 

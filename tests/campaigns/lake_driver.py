@@ -128,7 +128,7 @@ class Driver:
         self.stop = threading.Event()
         self.durable = Durable()
         self.lake = Lake(
-            open_catalog(self.directory, job.catalog, job.warehouse),
+            lambda: open_catalog(self.directory, job.catalog, job.warehouse),
             store,
             self.directory,
             job.own,

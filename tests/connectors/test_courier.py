@@ -43,8 +43,8 @@ def said() -> list[Any]:
 def start(said: list[Any], seconds: float = 0.0) -> Courier:
     tables: Any = [Table("bronze", said), Table("silver", said)]
     stop = threading.Event()
-    courier = Courier(tables, SHARDS, commit_seconds=seconds, stop=stop, logger=structlog.get_logger())
-    courier.start()
+    courier = Courier(SHARDS, commit_seconds=seconds, stop=stop, logger=structlog.get_logger())
+    courier.start(tables)
     return courier
 
 
