@@ -34,7 +34,7 @@ NOT_CODE = {
 
 LONG_FILES: dict[str, str] = {}
 LONG_FUNCTIONS: dict[str, str] = {
-    "connectors/venues/decoding.py:spot_trade": "one constructor call, a field a line, by position for speed",
+    "connectors/venues/decoding.py:spot_trades": "one constructor call, a field a line, by position for speed",
 }
 
 WITHOUT_TEST_FILE: dict[str, str] = {

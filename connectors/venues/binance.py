@@ -10,15 +10,17 @@ import msgspec
 from msgspec import Meta, Raw, Struct, field
 
 from connectors.venues import decoding, protocol
-from connectors.venues.decoding import known, said, spot_quote, spot_trade
+from connectors.venues.decoding import known, said, spot_quote, spot_trade, spot_trades
 from connectors.venues.protocol import Decoded, Id, Instrument, Instruments, PageHeader, Request
-from connectors.venues.values import Refused, epoch_time
+from connectors.venues.runs import runs_of_trades
+from connectors.venues.values import Refused, epoch_time, epoch_times
 from schemas import Frame, Quote, Trade
 from schemas.fields import Side
 
 # A symbol takes two streams; one message for 200 keeps far below the venue's 5 messages a second.
 STREAMS_PER_MESSAGE = 200
 PAGE_TRADES_MAX = 1_000
+TAKERS: tuple[Side, Side] = ("BUY", "SELL")  # by whether the buyer is the maker
 
 
 class WireTrade(Struct, gc=False, tag_field="e", tag="trade"):
@@ -72,6 +74,7 @@ class ExchangeInfo(Struct):
 
 
 _trade_envelope = msgspec.json.Decoder(TradeEnvelope).decode
+_trade_lines = msgspec.json.Decoder(TradeEnvelope).decode_lines
 _envelope = msgspec.json.Decoder(Envelope).decode
 _wire_trade = msgspec.json.Decoder(WireTrade).decode
 _wire_quote = msgspec.json.Decoder(WireQuote).decode
@@ -88,14 +91,14 @@ def parse(frame: Frame, instruments: Instruments, records: list[Decoded]) -> Non
         except msgspec.ValidationError:
             pass
         else:
-            records.append(trade(frame, wire, instruments))
+            records += trades((frame,), (wire,), instruments)
             return
     records.append(parse_any(frame, _envelope(frame.payload), instruments))
 
 
 def parse_any(frame: Frame, message: Envelope, instruments: Instruments) -> Decoded:
     if message.stream.endswith("@trade"):
-        return trade(frame, _wire_trade(message.data), instruments)
+        return trades((frame,), (_wire_trade(message.data),), instruments)[0]
     if message.stream.endswith("@bookTicker"):
         return quote(frame, _wire_quote(message.data), instruments)
     if message.event == "serverShutdown" or message.stream == "!serverShutdown":
@@ -109,19 +112,17 @@ def parse_any(frame: Frame, message: Envelope, instruments: Instruments) -> Deco
     raise Refused("unknown_message", "neither a stream nor an answer")
 
 
-def trade(frame: Frame, wire: WireTrade, instruments: Instruments) -> Trade:
-    listed = instruments.get(wire.symbol) or known(instruments, wire.symbol)
-    side, maker = taker(wire.buyer_is_maker)
-    own = (
-        f'{listed.vendor_prefix},"event_type":"trade","event_time":"{wire.event_time}",'
+def trades(frames: Sequence[Frame], wires: Sequence[WireTrade], instruments: Instruments) -> list[Trade]:
+    listed = [instruments.get(wire.symbol) or known(instruments, wire.symbol) for wire in wires]
+    sides = [TAKERS[wire.buyer_is_maker] for wire in wires]
+    makers = ["true" if wire.buyer_is_maker else "false" for wire in wires]
+    own = [
+        f'{one.vendor_prefix},"event_type":"trade","event_time":"{wire.event_time}",'
         f'"trade_time":"{wire.time}","is_buyer_maker":"{maker}"}}'
-    )
-    return spot_trade(frame, listed, wire.id, epoch_time(wire.time), wire.price, wire.quantity, side, own)
-
-
-def taker(buyer_is_maker: bool) -> tuple[Side, str]:
-    """The side of the one who did not wait, and the venue's own word for it."""
-    return ("SELL", "true") if buyer_is_maker else ("BUY", "false")
+        for one, wire, maker in zip(listed, wires, makers, strict=True)
+    ]
+    times = epoch_times([wire.time for wire in wires])
+    return spot_trades(frames, listed, wires, times, sides, own)
 
 
 def quote(frame: Frame, wire: WireQuote, instruments: Instruments) -> Quote:
@@ -155,10 +156,10 @@ def repair(listed: Instrument, first: int, last: int, since: int) -> Request:
 
 def page_record(frame: Frame, raw: Raw, listed: Instrument) -> Trade:
     row = _row(raw)
-    side, maker = taker(row.buyer_is_maker)
+    maker, time = "true" if row.buyer_is_maker else "false", epoch_time(row.time)
     own = f'{listed.vendor_prefix},"trade_time":"{row.time}","is_buyer_maker":"{maker}"}}'
-    time = epoch_time(row.time)
-    return spot_trade(frame, listed, row.id, time, row.price, row.quantity, side, own, "repair")
+    taker = TAKERS[row.buyer_is_maker]
+    return spot_trade(frame, listed, row.id, time, row.price, row.quantity, taker, own, "repair")
 
 
 def following(header: PageHeader, listed: Instrument, trades: Sequence[Trade], body: bytes) -> Request | None:
@@ -187,7 +188,7 @@ BINANCE = protocol.Venue(
     connect_path="/stream?timeUnit=MICROSECOND",
     subscribe=subscribe,
     classify=decoding.classifier(b'{"result"', b'{"code"', b'{"stream":"!', b'{"e":"serverShutdown"'),
-    decode_many=decoding.guarded(parse),
+    decode_many=runs_of_trades(parse, trades, _trade_lines, start=b"{", end=b"e}}"),
     alive=Request("/api/v3/ping"),
     metadata=Request("/api/v3/exchangeInfo", (("symbolStatus", "TRADING"),), weight=20),
     decode_metadata=decoding.metadata_decoder(lambda body: _exchange_info(body).symbols, listing),

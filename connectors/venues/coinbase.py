@@ -11,15 +11,15 @@ import msgspec
 from msgspec import Raw, Struct, field
 
 from connectors.venues import decoding, protocol
-from connectors.venues.decoding import known, said, spot_quote, spot_trade, words
+from connectors.venues.decoding import known, said, side, spot_quote, spot_trade, spot_trades, words
 from connectors.venues.protocol import Decoded, Id, Instrument, Instruments, PageHeader, Request
-from connectors.venues.values import clock_time, quoted
+from connectors.venues.runs import runs_of_trades
+from connectors.venues.values import all_quoted, clock_time, clock_times
 from schemas import Control, Frame, Quote, Trade
 from schemas.fields import Side
 from schemas.health import What
 
-# Keeps a message far below 64 KiB, and our few messages far below 8 a second.
-PRODUCTS_PER_MESSAGE = 200
+PRODUCTS_PER_MESSAGE = 200  # far below 64 KiB in a message, and below 8 messages a second
 PAGE_TRADES_MAX = 1_000
 SIDES: dict[str, Side] = {"buy": "SELL", "sell": "BUY"}  # the venue names the maker's
 
@@ -79,6 +79,7 @@ class Product(Struct, gc=False):
 
 
 _message = msgspec.json.Decoder(Match | LastMatch | Ticker | Heartbeat | Subscriptions | Failure).decode
+_match_lines = msgspec.json.Decoder(Match).decode_lines
 _rows = msgspec.json.Decoder(list[Raw]).decode
 _row = msgspec.json.Decoder(HistoricalTrade).decode
 
@@ -86,7 +87,7 @@ _row = msgspec.json.Decoder(HistoricalTrade).decode
 def parse(frame: Frame, instruments: Instruments, records: list[Decoded]) -> None:
     message = _message(frame.payload)
     if isinstance(message, Match):
-        records.append(trade(frame, message, instruments))
+        records += trades((frame,), (message,), instruments)
     elif isinstance(message, Ticker):
         records.append(quote(frame, message, instruments))
     elif isinstance(message, Heartbeat):
@@ -98,15 +99,18 @@ def parse(frame: Frame, instruments: Instruments, records: list[Decoded]) -> Non
         records.append(failure(frame, message, instruments))
 
 
-def trade(frame: Frame, wire: Match, instruments: Instruments) -> Trade:
-    listed = known(instruments, wire.product)
-    side, time = decoding.side(SIDES, wire.maker_side), clock_time(wire.time)
-    own = (
-        f'{listed.vendor_prefix},"event_type":"{"last_match" if type(wire) is LastMatch else "match"}",'
-        f'"maker_side":"{wire.maker_side}","maker_order_id":{quoted(wire.maker_order)},'
-        f'"taker_order_id":{quoted(wire.taker_order)},"sequence":"{wire.sequence}","time":"{wire.time}"}}'
-    )
-    return spot_trade(frame, listed, wire.id, time, wire.price, wire.quantity, side, own)
+def trades(frames: Sequence[Frame], wires: Sequence[Match], instruments: Instruments) -> list[Trade]:
+    listed = [instruments.get(wire.product) or known(instruments, wire.product) for wire in wires]
+    sides = [SIDES.get(wire.maker_side) or side(SIDES, wire.maker_side) for wire in wires]
+    times = clock_times([wire.time for wire in wires])
+    orders = [wire.maker_order for wire in wires], [wire.taker_order for wire in wires]
+    own = [
+        f'{one.vendor_prefix},"event_type":"{"last_match" if type(wire) is LastMatch else "match"}",'
+        f'"maker_side":"{wire.maker_side}","maker_order_id":{maker},"taker_order_id":{taker},'
+        f'"sequence":"{wire.sequence}","time":"{wire.time}"}}'
+        for one, wire, maker, taker in zip(listed, wires, *map(all_quoted, orders), strict=True)
+    ]
+    return spot_trades(frames, listed, wires, times, sides, own)
 
 
 def quote(frame: Frame, wire: Ticker, instruments: Instruments) -> Quote:
@@ -159,9 +163,9 @@ def history(listed: Instrument, *query: tuple[str, str]) -> Request:
 
 def page_record(frame: Frame, raw: Raw, listed: Instrument) -> Trade:
     row = _row(raw)
-    side, time = decoding.side(SIDES, row.maker_side), clock_time(row.time)
+    taker, time = side(SIDES, row.maker_side), clock_time(row.time)
     own = words(listed, {"maker_side": row.maker_side, "time": row.time})
-    return spot_trade(frame, listed, row.id, time, row.price, row.quantity, side, own, "repair")
+    return spot_trade(frame, listed, row.id, time, row.price, row.quantity, taker, own, "repair")
 
 
 def following(header: PageHeader, listed: Instrument, trades: Sequence[Trade], body: bytes) -> Request | None:
@@ -184,7 +188,7 @@ COINBASE = protocol.Venue(
     symbols=("BTC-USD", "ETH-USD"),
     subscribe=subscribe,
     classify=decoding.classifier(b'{"type":"heartbeat"', b'{"type":"subscriptions"', b'{"type":"error"'),
-    decode_many=decoding.guarded(parse),
+    decode_many=runs_of_trades(parse, trades, _match_lines, start=b'{"type":"match"', end=b"}"),
     alive=Request("/time"),
     metadata=Request("/products"),
     decode_metadata=decoding.metadata_decoder(_rows, listing),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from connectors.venues import protocol
 from connectors.venues.protocol import (
@@ -17,7 +17,7 @@ from connectors.venues.protocol import (
     PageHeader,
     Request,
 )
-from connectors.venues.values import TEXT_CHARACTERS_MAX, Refused, number, plain_number, plain_numbers
+from connectors.venues.values import TEXT_CHARACTERS_MAX, Refused, number, numbers, plain_number
 from schemas import Control, DeadLetter, Frame, Quote, Trade
 from schemas.fields import Origin, Side
 from schemas.health import FrameKind, Reason, What
@@ -34,6 +34,59 @@ def known(instruments: Instruments, native: str) -> Instrument:
     return found
 
 
+class Numbered(Struct, gc=False):
+    """What every venue says of a trade, under the names that all wire messages use."""
+
+    id: int
+    price: str | Raw
+    quantity: str | Raw
+
+
+def spot_trades(
+    frames: Sequence[Frame],
+    listed: Sequence[Instrument],
+    wires: Sequence[Any],
+    times: Sequence[int],
+    sides: Sequence[Side],
+    vendor_data: Sequence[str],
+    origin: Origin = "live",
+) -> list[Trade]:
+    """Crypto spot trades with one id each; `wires` as Numbered, the rest column by column."""
+    prices = numbers([wire.price for wire in wires], "price")
+    quantities = numbers([wire.quantity for wire in wires], "quantity")
+    columns = zip(frames, listed, wires, times, prices, quantities, sides, vendor_data, strict=True)
+    # By position: naming 24 fields would double the cost of the hottest lines of the platform.
+    return [
+        Trade(
+            one.trade_prefix + (trade_id := str(identifier := wire.id)),
+            trade_id,
+            one.symbol,
+            one.exchange,
+            "crypto",
+            time,
+            price,
+            quantity,
+            one.quote,
+            side,
+            (),
+            identifier,
+            frame.received,
+            frame.position,
+            own,
+            "spot",
+            one.base,
+            one.quote,
+            one.native,
+            identifier,
+            identifier,
+            0,
+            origin,
+            frame.shard,
+        )
+        for frame, one, wire, time, price, quantity, side, own in columns
+    ]
+
+
 def spot_trade(
     frame: Frame,
     listed: Instrument,
@@ -46,36 +99,9 @@ def spot_trade(
     origin: Origin = "live",
 ) -> Trade:
     """A crypto spot trade with one id; `time` in microseconds."""
-    if not plain_numbers(f"{price} {quantity}"):
-        price, quantity = number(price, "price"), number(quantity, "quantity")
-    trade_id = str(identifier)
-    # By position: naming 24 fields would double the cost of the hottest line of the platform.
-    return Trade(
-        listed.trade_prefix + trade_id,
-        trade_id,
-        listed.symbol,
-        listed.exchange,
-        "crypto",
-        time,
-        price,
-        quantity,
-        listed.quote,
-        side,
-        (),
-        identifier,
-        frame.received,
-        frame.position,
-        vendor_data,
-        "spot",
-        listed.base,
-        listed.quote,
-        listed.native,
-        identifier,
-        identifier,
-        0,
-        origin,
-        frame.shard,
-    )
+    wire = Numbered(identifier, price, quantity)
+    (made,) = spot_trades((frame,), (listed,), (wire,), (time,), (side,), (vendor_data,), origin)
+    return made
 
 
 def spot_quote(

@@ -4,23 +4,24 @@ https://docs.kraken.com/api/docs/websocket-v2/trade (and ticker, heartbeat, ping
 """
 
 from collections.abc import Sequence
-from typing import Optional
+from typing import Annotated, Literal, Optional
 
 import msgspec
-from msgspec import Raw, Struct, field
+from msgspec import Meta, Raw, Struct, defstruct, field
 
-from connectors.venues import decoding, protocol
-from connectors.venues.decoding import known, said, spot_quote, spot_trade, words
+from connectors.venues import decoding, protocol, values
+from connectors.venues.decoding import known, said, side, spot_quote, spot_trade, spot_trades, words
 from connectors.venues.protocol import Decoded, Id, Instrument, Instruments, PageHeader, Request
-from connectors.venues.values import Refused, clock_time, offered, quoted, seconds_time, token
+from connectors.venues.runs import each_trade, runs_of_trades
+from connectors.venues.values import Refused, clock_time, clock_times, offered, quoted, token
 from schemas import Control, Frame, Quote, Trade
 from schemas.fields import Side
 
-# Not published; 200 names stay far below the 64 KiB that a message of any venue may have.
-SYMBOLS_PER_MESSAGE = 200
+SYMBOLS_PER_MESSAGE = 200  # not published; far below the 64 KiB that a message of any venue may have
 # The last 50 trades come first: often they already close the hole that a reconnect left.
 CHANNELS = ({"channel": "trade", "snapshot": True}, {"channel": "ticker", "event_trigger": "bbo"})
 SIDES: dict[str, Side] = {"buy": "BUY", "sell": "SELL", "b": "BUY", "s": "SELL"}  # the taker's
+QUOTED = {word: quoted(word) for word in ("limit", "market")}
 RENAMED = {"XBT": "BTC", "XDG": "DOGE"}  # first names, which REST has kept
 
 
@@ -43,7 +44,7 @@ class WireQuote(Struct, gc=False):
     time: str = field(name="timestamp", default="")  # older frames have none
 
 
-class Message(Struct):
+class Message(Struct, gc=False):
     channel: str = ""
     data: list[Raw] = []
     method: str = ""
@@ -75,6 +76,9 @@ class Pair(Struct, gc=False):
 
 
 _message = msgspec.json.Decoder(Message).decode
+_trade_fields = [("channel", Literal["trade"]), ("data", Annotated[list[WireTrade], Meta(min_length=1)])]
+_trades = defstruct("Trades", _trade_fields, bases=(Message,), gc=False)
+_trade_lines = msgspec.json.Decoder(_trades).decode_lines
 _wire_trade = msgspec.json.Decoder(WireTrade).decode
 _wire_quote = msgspec.json.Decoder(WireQuote).decode
 _answer = msgspec.json.Decoder(Answer).decode
@@ -85,7 +89,7 @@ _row = msgspec.json.Decoder(HistoricalTrade).decode
 def parse(frame: Frame, instruments: Instruments, records: list[Decoded]) -> None:
     message = _message(frame.payload)
     if message.channel == "trade":
-        records += decoding.batched(frame, message.data, lambda _, raw: trade(frame, raw, instruments))
+        records += each_trade(frame, message.data, _wire_trade, trades, instruments)
     elif message.channel == "ticker":
         records += decoding.batched(frame, message.data, lambda at, raw: quote(frame, raw, instruments, at))
     elif message.channel == "status":
@@ -96,13 +100,15 @@ def parse(frame: Frame, instruments: Instruments, records: list[Decoded]) -> Non
         records.append(answer(frame, message, instruments))
 
 
-def trade(frame: Frame, raw: Raw, instruments: Instruments) -> Trade:
-    wire = _wire_trade(raw)
-    listed = known(instruments, wire.symbol)
-    side, time = decoding.side(SIDES, wire.side), clock_time(wire.time)
-    own = f'"side":"{wire.side}","ord_type":{quoted(wire.order_type)},"timestamp":"{wire.time}"}}'
-    price, quantity, facts = token(wire.price), token(wire.quantity), f"{listed.vendor_prefix},{own}"
-    return spot_trade(frame, listed, wire.id, time, price, quantity, side, facts)
+def trades(frames: Sequence[Frame], wires: Sequence[WireTrade], instruments: Instruments) -> list[Trade]:
+    listed = [instruments.get(wire.symbol) or known(instruments, wire.symbol) for wire in wires]
+    sides = [SIDES.get(wire.side) or side(SIDES, wire.side) for wire in wires]
+    own = [
+        f'{one.vendor_prefix},"side":"{wire.side}","ord_type":'
+        f'{QUOTED.get(wire.order_type) or quoted(wire.order_type)},"timestamp":"{wire.time}"}}'
+        for one, wire in zip(listed, wires, strict=True)
+    ]
+    return spot_trades(frames, listed, wires, clock_times([wire.time for wire in wires]), sides, own)
 
 
 def quote(frame: Frame, raw: Raw, instruments: Instruments, index: int) -> Quote:
@@ -139,30 +145,24 @@ def listing(raw: Raw) -> Instrument | None:
     return msgspec.structs.replace(spelled, rest=pair.rest) if spelled else None
 
 
-def repair(listed: Instrument, first: int, last: int, since: int) -> Request:
-    # Ids cannot be asked for. A second of overlap costs nothing: ids outside the hole are dropped.
-    return history(listed, str((since - 1_000_000) * 1_000) if since > 1_000_000 else None)
-
-
 def history(listed: Instrument, cursor: str | None, count: int = 1_000) -> Request:
     since = () if cursor is None else (("since", cursor),)  # without it: the newest
     return Request("/0/public/Trades", (("pair", listed.rest), *since, ("count", str(count))))
 
 
 def history_rows(body: bytes) -> Sequence[Raw]:
-    answer = _answer(body)
+    answer = _answer(body)  # names the pair by a third name
     if answer.error:
         raise Refused("unknown_message", ", ".join(answer.error)[:80])
-    # The venue calls the pair by a third name.
     return next((_rows(rows) for name, rows in answer.result.items() if name != "last"), [])
 
 
 def page_record(frame: Frame, raw: Raw, listed: Instrument) -> Trade:
     row = _row(raw)
-    side, time = decoding.side(SIDES, row.side), token(row.time)
+    taker, time = side(SIDES, row.side), token(row.time)
     own = {"side": row.side, "ord_type": row.order_type, "misc": row.miscellaneous, "time": time}
-    at, facts = seconds_time(time), words(listed, own)
-    return spot_trade(frame, listed, row.id, at, row.price, row.quantity, side, facts, "repair")
+    at, facts = values.seconds_time(time), words(listed, own)
+    return spot_trade(frame, listed, row.id, at, row.price, row.quantity, taker, facts, "repair")
 
 
 def following(header: PageHeader, listed: Instrument, trades: Sequence[Trade], body: bytes) -> Request | None:
@@ -186,13 +186,14 @@ KRAKEN = protocol.Venue(
     symbols=("BTC-USD", "ETH-USD"),
     subscribe=subscribe,
     classify=decoding.classifier(b'{"channel":"heartbeat"', b'{"channel":"status"', b'{"method"'),
-    decode_many=decoding.guarded(parse),
+    decode_many=runs_of_trades(parse, trades, _trade_lines, start=b'{"channel":"trade"', end=b"}"),
     keep_alive=lambda now: msgspec.json.encode({"method": "ping", "req_id": now}),
     alive=Request("/0/public/SystemStatus"),
     metadata=Request("/0/public/AssetPairs"),
     decode_metadata=decoding.metadata_decoder(lambda body: _answer(body).result.values(), listing),
     spelled=decoding.speller("kraken", "/"),
-    repair=repair,
+    # Ids cannot be asked for. A second of overlap costs nothing: ids outside the hole are dropped.
+    repair=lambda listed, _, __, since: history(listed, f"{since - 10**6}000" if since > 10**6 else None),
     recent=lambda listed: history(listed, None, count=1),
     decode_page=decoding.page_decoder(history_rows, page_record, following),
     throttled=lambda status, body: status == 429 or b"EAPI:Rate limit exceeded" in body[:200],

@@ -1,9 +1,11 @@
 """What the texts of venues mean: numbers and times, strictly and exactly. Nothing here knows a record."""
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
+from typing import cast
 
 import msgspec
 
@@ -26,7 +28,7 @@ class Refused(Exception):
 # passes, for validation to name. Possessive, so that a number that does not match costs no more.
 _PLAIN = r"-?[0-9]{1,20}+(?:\.[0-9]{1,18}+)?+"
 plain_number = re.compile(_PLAIN).fullmatch
-plain_numbers = re.compile(f"{_PLAIN} {_PLAIN}").fullmatch
+_plain_numbers = re.compile(rf"(?:{_PLAIN} )*+").fullmatch
 _any_number = re.compile(r"-?[0-9]++(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+").fullmatch
 # A larger exponent fits decimal(38,18) whatever stands before it as little as this one; it is never expanded.
 _small_exponent = re.compile(r"-?[0-9]+(?:\.[0-9]+)?[eE][+-]?[0-9]{1,2}").fullmatch
@@ -42,14 +44,39 @@ def number(text: str, field: str) -> str:
     raise Refused(reason, f"{field} is {text[:TEXT_CHARACTERS_MAX]!r}, {len(text)} characters")
 
 
+def numbers(found: Sequence[str] | Sequence[msgspec.Raw], field: str) -> Sequence[str]:
+    """The plain digits of each, or Refused. All are looked at together, which costs half."""
+    # All are of the same type.
+    texts = cast("Sequence[str]", found)
+    if isinstance(found[0], msgspec.Raw):
+        texts = tokens(cast("Sequence[msgspec.Raw]", found))
+    joined = " ".join(texts) + " "
+    # A blank inside a text would make it look like two numbers; then their count is wrong.
+    if _plain_numbers(joined) and joined.count(" ") == len(texts):
+        return texts
+    return [number(text, field) for text in texts]
+
+
 def token(raw: msgspec.Raw) -> str:
     """What the venue wrote, such as the digits of a JSON number before anybody made a float of them."""
     return str(raw, "ascii")
 
 
+def tokens(raws: Sequence[msgspec.Raw]) -> list[str]:
+    """What the venue wrote, of each."""
+    texts = b" ".join(raws).decode("ascii").split(" ")
+    return texts if len(texts) == len(raws) else [token(raw) for raw in raws]
+
+
 def quoted(text: str) -> str:
     """The text as a JSON string, whatever is in it."""
     return msgspec.json.encode(text).decode()
+
+
+def all_quoted(texts: Sequence[str]) -> list[str]:
+    """Each text as a JSON string."""
+    found = msgspec.json.encode(texts).decode()[1:-1].split(",")
+    return found if len(found) == len(texts) else [quoted(text) for text in texts]
 
 
 def offered(raw: msgspec.Raw) -> str | None:
@@ -72,6 +99,13 @@ def epoch_time(value: int) -> int:
     return sane_time(value * 1_000)
 
 
+def epoch_times(values: Sequence[int]) -> Sequence[int]:
+    """The same for each of some values."""
+    if min(values) >= 1_000_000_000_000_000 and max(values) < 10_000_000_000_000_000:
+        return values
+    return [epoch_time(value) for value in values]
+
+
 def clock_time(text: str) -> int:
     """Microseconds of an RFC 3339 time in UTC such as 2023-09-25T07:49:37.708706Z, or Refused.
 
@@ -86,6 +120,24 @@ def clock_time(text: str) -> int:
     return _second(text[:19] + ".") + int((found[1] or "0")[:6].ljust(6, "0"))
 
 
+def clock_times(texts: Sequence[str]) -> list[int]:
+    """The same for each of some times, which mostly are of one minute."""
+    joined = ("\n".join(texts) + "\n").encode("ascii", "replace")
+    if joined.translate(_NOUGHTS) == b"0000-00-00T00:00:00.000000Z\n" * len(texts):
+        minute = joined[:17]
+        # The 1 is there because JSON's numbers do not begin with a nought.
+        rest = joined.replace(minute, b",1").translate(None, b".Z\n")
+        if len(rest) == 10 * len(texts):  # all were of this minute
+            found = _whole_numbers(b"[" + rest[1:] + b"]")
+            if max(found) < 160_000_000:
+                start = _second(minute.decode() + "00.") - 100_000_000
+                return [start + one for one in found]
+    return [clock_time(text) for text in texts]
+
+
+# Any digit as a nought, so that one comparison finds what is not a digit where one must be.
+_NOUGHTS = bytes.maketrans(b"123456789", b"000000000")
+_whole_numbers = msgspec.json.Decoder(list[int]).decode
 _other_fraction = re.compile(r"(?:\.([0-9]{1,9}))?Z").fullmatch
 _whole_second = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.").fullmatch
 

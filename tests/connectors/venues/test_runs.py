@@ -1,0 +1,167 @@
+"""Decoding many frames at once gives what decoding each by itself gives, whatever the frames are."""
+
+import random
+from itertools import pairwise
+
+import msgspec
+import pytest
+
+from connectors.venues import VENUES
+from connectors.venues.decoding import guarded
+from connectors.venues.protocol import FRAME_BYTES_MAX, Decoded
+from connectors.venues.runs import flat
+from connectors.venues.shipped import shipped_instruments
+from schemas import DeadLetter, Frame, Trade
+from tests.connectors.venues.test_mutations import mutated, table
+
+GOOD = {
+    "binance": b'{"stream":"btcusdt@trade","data":{"e":"trade","E":1672515782136900,"s":"BTCUSDT","t":%d,'
+    b'"p":"67000.10","q":"0.5","T":1672515782136000,"m":true,"M":true}}',
+    "kraken": b'{"channel":"trade","type":"update","data":[{"symbol":"BTC/USD","side":"sell","price":4136.4,'
+    b'"qty":0.23374249,"ord_type":"limit","trade_id":%d,"timestamp":"2023-09-25T07:49:37.708706Z"}]}',
+    "coinbase": b'{"type":"match","trade_id":%d,"maker_order_id":"a","taker_order_id":"b","side":"buy",'
+    b'"size":"5.23","price":"400.23","product_id":"BTC-USD","sequence":50,'
+    b'"time":"2014-11-07T08:19:27.028459Z"}',
+}
+
+
+def framed(name: str, payloads: list[bytes]) -> list[Frame]:
+    return [
+        Frame(name, f"{name}-0", number, 3, number, 1_700_000_000_000_000, "data", payload)
+        for number, payload in enumerate(payloads, 1)
+    ]
+
+
+def one_by_one(name: str, frames: list[Frame]) -> list[Decoded]:
+    instruments = shipped_instruments(name)
+    return [record for frame in frames for record in VENUES[name].decode(frame, instruments)]
+
+
+def check(name: str, payloads: list[bytes]) -> list[Decoded]:
+    frames = framed(name, payloads)
+    together = VENUES[name].decode_many(frames, shipped_instruments(name))
+    assert together == one_by_one(name, frames)
+    return together
+
+
+def good(name: str, count: int, first: int = 1) -> list[bytes]:
+    return [GOOD[name] % number for number in range(first, first + count)]
+
+
+@pytest.mark.parametrize("name", VENUES)
+def test_a_run_of_trades_is_the_trades_of_its_frames(name: str) -> None:
+    for count in (1, 2, 3, 100):
+        records = check(name, good(name, count))
+        assert [record.trade_id for record in records if isinstance(record, Trade)] == [
+            str(number) for number in range(1, count + 1)
+        ]
+
+
+@pytest.mark.parametrize("name", VENUES)
+def test_mutations_among_good_frames_change_no_other_record(name: str, seed: int) -> None:
+    choose = random.Random(seed).random
+    originals = [row["frame"].encode() for row in table(name)["frames"] if "frame" in row]
+    originals += good(name, 3)
+    refused = 0
+    for _ in range(2_000):
+        payloads = [
+            mutated(choose, originals) if choose() < 0.3 else originals[int(choose() * len(originals))]
+            for _ in range(int(choose() * 8))
+        ]
+        records = check(name, payloads)
+        refused += any(isinstance(record, DeadLetter) for record in records)
+        # Nearly a run: one frame of it is another.
+        check(name, [*good(name, 2), mutated(choose, good(name, 1, 7)), *good(name, 2, 8)])
+    assert refused > 100
+
+
+@pytest.mark.parametrize("name", VENUES)
+def test_frames_that_only_together_are_documents_are_refused_each(name: str) -> None:
+    one, two, three = good(name, 3)
+    halves = [
+        [b'{"x":[' + one, one + b"]}", two + three],
+        [b'{"x":' + one[:-1], b"}" + two, three + one],
+        [one[:-1], b"}", one + two],
+        [one[:20], one[20:], two + b"\n" + three],
+        [b'{"channel":"trade","x":{"e}}', b'{"type":"match"}}', two + three],
+        [one + b",", two, three],
+        [one + b"\n" + two, b"", three],
+        [one + b"\n", b"\n" + two, b"\n"],
+        [one + two + three, b" ", b" "],
+    ]
+    for payloads in halves:
+        for start, end in pairwise((0, 1, 2)):
+            around = good(name, start, 50) + payloads + good(name, end, 60)
+            records = check(name, around)
+            letters = [record for record in records if isinstance(record, DeadLetter)]
+            assert letters
+            assert {letter.payload for letter in letters} <= set(payloads)
+
+
+@pytest.mark.parametrize("name", VENUES)
+def test_what_is_not_plain_text_is_read_frame_by_frame(name: str) -> None:
+    one, two, three = good(name, 3)
+    words = ' "note":"Grüße"}'.encode()
+    assert not [r for r in check(name, [one, two[:-1] + b"," + words, three]) if type(r) is DeadLetter]
+    (letter,) = [r for r in check(name, [one, two[:-1] + b',"note":"\xff"}', three]) if type(r) is DeadLetter]
+    assert letter.reason == "malformed"
+    long = two[:-1] + b',"note":"' + b"a" * FRAME_BYTES_MAX + b'"}'
+    (letter,) = [r for r in check(name, [one, long, three]) if type(r) is DeadLetter]
+    assert letter.reason == "too_large"
+
+
+@pytest.mark.parametrize("name", VENUES)
+def test_trades_between_other_frames_stay_where_they_were(name: str) -> None:
+    heartbeat = {
+        "binance": b'{"result":null,"id":1}',
+        "kraken": b'{"channel":"heartbeat"}',
+        "coinbase": b'{"type":"heartbeat","product_id":"BTC-USD","last_trade_id":5}',
+    }[name]
+    one, two, three = good(name, 3)
+    records = check(name, [heartbeat, one, two, heartbeat, b"{", three, heartbeat])
+    assert [record.platform_sequence for record in records] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_a_frame_of_many_trades_gives_them_in_the_order_of_their_ids() -> None:
+    (many,) = good("kraken", 1, 9)
+    row = many[many.index(b"[") + 1 : -2]
+    second = row.replace(b":9,", b":4,")
+    assert second != row
+    payloads = [many.replace(row, row + b"," + second), *good("kraken", 2, 20)]
+    numbers = [record.trade_id for record in check("kraken", payloads) if isinstance(record, Trade)]
+    assert numbers == ["4", "9", "20", "21"]
+    # As many trades as frames, and yet not one in each.
+    check("kraken", [payloads[0], many.replace(row, b""), payloads[1]])
+    check("kraken", [many.replace(b'"type"', b'"channel":"ticker","type"'), *payloads])
+
+
+def test_numbers_that_must_be_rewritten_or_refused_are() -> None:
+    one, two, three = good("kraken", 3)
+    small = two.replace(b"0.23374249", b"1E-7")
+    assert [r.quantity for r in check("kraken", [one, small, three]) if isinstance(r, Trade)] == [
+        "0.23374249",
+        "0.0000001",
+        "0.23374249",
+    ]
+    for text in (b"null", b'"1 2"', b'"4"', b"[1, 2]", b"1e99", b"1.5e", b"-1", b"1" * 30):
+        check("kraken", [one, two.replace(b"0.23374249", text), three])
+
+
+def test_the_frames_of_messages_are_repeated_for_each_of_their_trades() -> None:
+    class Wire(msgspec.Struct):
+        id: int
+
+    frames = framed("kraken", [b"a", b"b"])
+    repeated, wires = flat(frames, [[Wire(3), Wire(1)], [Wire(2)]])
+    assert [(frame.payload, wire.id) for frame, wire in zip(repeated, wires, strict=True)] == [
+        (b"a", 1),
+        (b"a", 3),
+        (b"b", 2),
+    ]
+
+
+def test_a_parser_alone_gives_the_same_as_a_decoder_of_runs() -> None:
+    from connectors.venues import binance  # noqa: PLC0415
+
+    frames, instruments = framed("binance", good("binance", 5)), shipped_instruments("binance")
+    assert guarded(binance.parse)(frames, instruments) == binance.BINANCE.decode_many(frames, instruments)
