@@ -4,6 +4,7 @@ Keeps the ids stored of each symbol and series. The first of two copies stays; o
 dead letter. An id older than all that is remembered is a dead letter too, never silently a duplicate.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from dataflows.steps.batch import Batch
@@ -61,6 +62,31 @@ class Stored:
         return True
 
 
+class Contents:
+    """What was in some trades, to compare copies with; indexed only when a copy comes, which is rare."""
+
+    __slots__ = ("fresh", "known")
+
+    def __init__(self, snapshot: Iterable[tuple[str, str, str, int]] = ()) -> None:
+        self.fresh: list[Trade] = []
+        self.known: dict[str, Trade | tuple[str, str, int]] = {}
+        for message_id, price, quantity, time in snapshot:
+            self.known[message_id] = price, quantity, time
+
+    def room(self) -> int:
+        """How many may be fresh before the next generation begins."""
+        return CONTENTS_MAX - len(self.known)
+
+    def find(self, message_id: str) -> Trade | tuple[str, str, int] | None:
+        self.known.update((trade.message_id, trade) for trade in self.fresh)
+        self.fresh.clear()
+        return self.known.get(message_id)
+
+    def snapshot(self) -> tuple[Any, ...]:
+        self.find("")
+        return tuple((message_id, *content(one)) for message_id, one in self.known.items())
+
+
 class DropDuplicates:
     """Let each trade through once, and no quote older than the newest of its symbol."""
 
@@ -72,24 +98,18 @@ class DropDuplicates:
         self._words: dict[tuple[str, str], int] = {}  # trade ids in order of arrival, with their times
         self._words_time = 0
         # Two generations: the younger one takes the place of the older when it is full.
-        self._contents: dict[str, Trade | tuple[str, str, int]] = {}
-        self._contents_before: dict[str, Trade | tuple[str, str, int]] = {}
+        self._young, self._old = Contents(), Contents()
         if state is not None:
             version, stored, later, updates, words, self._words_time, contents, before = state
             assert version == VERSION
             self._stored = {symbol: restored(one) for symbol, one in stored}
             self._later = {key: restored(one) for key, one in later}
             self._updates, self._words = dict(updates), dict(words)
-            self._contents = {
-                message_id: (price, quantity, time) for message_id, price, quantity, time in contents
-            }
-            self._contents_before = {
-                message_id: (price, quantity, time) for message_id, price, quantity, time in before
-            }
+            self._young, self._old = Contents(contents), Contents(before)
 
     def step(self, batch: Batch) -> Batch:
         stored, updates = self._stored, self._updates
-        contents = self._contents
+        fresh, room = self._young.fresh, self._young.room()
         edits: list[tuple[int, list[Record]]] = []
         for place, record in enumerate(batch.records):
             if type(record) is Trade:
@@ -99,12 +119,14 @@ class DropDuplicates:
                     known.next = record.last_sequence + 1  # type: ignore[operator]  # has a first, so a last
                 else:
                     kept = self._trade(batch, place, record)
+                    room = self._young.room()
                     if kept is not record:
                         edits.append((place, [] if kept is None else [kept]))
                         continue
-                contents[record.message_id] = record
-                if len(contents) >= CONTENTS_MAX:
-                    contents = self._turn_over()
+                fresh.append(record)
+                if len(fresh) >= room:
+                    self._young, self._old = Contents(), self._young
+                    fresh, room = self._young.fresh, CONTENTS_MAX
             elif type(record) is Quote:
                 update = record.source_sequence
                 if update is not None:
@@ -126,8 +148,8 @@ class DropDuplicates:
             tuple(self._updates.items()),
             tuple(self._words.items()),
             self._words_time,
-            tuple((message_id, *content(one)) for message_id, one in self._contents.items()),
-            tuple((message_id, *content(one)) for message_id, one in self._contents_before.items()),
+            self._young.snapshot(),
+            self._old.snapshot(),
         )
 
     def _trade(self, batch: Batch, place: int, trade: Trade) -> Record | None:
@@ -167,7 +189,7 @@ class DropDuplicates:
 
     def _repeated(self, batch: Batch, place: int, trade: Trade) -> Record | None:
         """Nothing, where the stored copy is the same or no longer remembered."""
-        first = self._contents.get(trade.message_id) or self._contents_before.get(trade.message_id)
+        first = self._young.find(trade.message_id) or self._old.find(trade.message_id)
         if first is not None and not agree(content(first), content(trade)):
             return batch.refuse(place, "drop_duplicates", "conflict", f"first copy was {content(first)}")
         self._drop(batch, trade, None)
@@ -182,10 +204,6 @@ class DropDuplicates:
             frame = batch.frame(record.platform_sequence)
             reason = "overlap" if frame.received - frame.connection <= OVERLAP_MAX else "venue"
         batch.count(f"duplicates_{reason}")
-
-    def _turn_over(self) -> dict[str, Any]:
-        self._contents_before, self._contents = self._contents, {}
-        return self._contents
 
 
 def content(one: Trade | tuple[str, str, int]) -> tuple[str, str, int]:

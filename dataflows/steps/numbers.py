@@ -19,15 +19,19 @@ NANO: int = 10 ** (MONEY_SCALE - PLACES_MAX)
 REMEMBERED_MAX = 10_000
 
 _whole = rf"[0-9]{{1,{MONEY_PRECISION - MONEY_SCALE}}}+"
-_all_positive = re.compile(rf"(?:(?=[0.]*[1-9]){_whole}(?:\.[0-9]{{1,{MONEY_SCALE}}}+)? )*+").fullmatch
+_all_plain = re.compile(rf"(?: {_whole}(?:\.[0-9]{{1,{MONEY_SCALE}}}+)?+)*+").fullmatch
 _plain = re.compile(rf"{_whole}(?:\.[0-9]{{1,{MONEY_SCALE}}})?").fullmatch
 
 
 def all_positive(texts: Sequence[str]) -> bool:
     """Whether all are plain numbers that decimal(38,18) holds, and above zero."""
+    joined = f" {' '.join(texts)}" if texts else ""
     # A blank inside a text would make it look like two numbers; then their count is wrong.
-    joined = " ".join(texts) + " "
-    return not texts or (_all_positive(joined) is not None and joined.count(" ") == len(texts))
+    if not _all_plain(joined) or joined.count(" ") != len(texts):
+        return False
+    # Of a nought nothing is left but the blank before it.
+    left = joined.encode().translate(None, b"0.")
+    return b"  " not in left and not left.endswith(b" ")
 
 
 def is_plain(text: str) -> bool:

@@ -170,24 +170,25 @@ def fold(trades: Sequence[Trade], nanos: Nanos) -> Window:
         if trades[-2].timestamp == last.timestamp:
             end = last.timestamp
             last = max(takewhile(lambda one: one.timestamp == end, reversed(trades)), key=key)
-    prices = [nanos[one.price] for one in trades]
+    prices, price_scale = nanos.many([one.price for one in trades])
     quantities, scale = nanos.many([one.quantity for one in trades])
     low = min(prices)
     if low == Nanos.LONG or min(quantities) == Nanos.LONG:
         return fold_long(trades, first, last)
     bought = [size for one, size in zip(trades, quantities, strict=True) if one.side == "BUY"]
+    price_unit, unit = price_scale * NANO, scale * NANO
     return Window(
         key(first),
         key(last),
         len(trades),
         len(bought),
-        nanos[first.price] * NANO,
-        nanos[last.price] * NANO,
-        max(prices) * NANO,
-        low * NANO,
-        sum(quantities) * scale * NANO,
-        sum(map(mul, prices, quantities)) * scale,
-        sum(bought) * scale * NANO,
+        prices[0] * price_unit if first is trades[0] else units(first.price),
+        prices[-1] * price_unit if last is trades[-1] else units(last.price),
+        max(prices) * price_unit,
+        low * price_unit,
+        sum(quantities) * unit,
+        sum(map(mul, prices, quantities)) * price_scale * scale,
+        sum(bought) * unit,
     )
 
 
