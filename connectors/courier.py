@@ -86,6 +86,8 @@ class Courier:
 
     def close(self, seconds: float) -> bool:
         """Publish what is durable, now; whether that worked within the time."""
+        if not self._thread.ident:
+            return True  # it never began, so nothing is frozen
         with self._changed:
             self._closing = True
             self._changed.notify_all()

@@ -70,6 +70,11 @@ def test_what_is_durable_goes_to_every_table_in_order_and_the_rest_stays(said: l
     assert courier.waiting("b-0") == []
 
 
+def test_a_courier_that_never_began_has_nothing_left(said: list[Any]) -> None:
+    stop = threading.Event()
+    assert Courier(SHARDS, commit_seconds=0.0, stop=stop, logger=structlog.get_logger()).close(10)
+
+
 def test_rounds_keep_their_distance_but_for_many_rows(
     said: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
