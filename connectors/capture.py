@@ -139,7 +139,7 @@ class Capture:
         except BaseException as error:  # noqa: BLE001  # told to who started us, and raised there
             self.failure = error
         finally:
-            if self.failure is not None:
+            if self.failure is not None and not isinstance(self.failure, TapeError):
                 self.logger.error("capture crashed", exc_info=self.failure)
             self.started.set()
             self.finished.set()

@@ -16,9 +16,14 @@ PR_SET_PDEATHSIG = 1
 
 
 def start_child(
-    module: Sequence[str], *, stdout: int = subprocess.PIPE, stderr: int | None = None, **variables: str
+    module: Sequence[str],
+    *,
+    stdout: int = subprocess.PIPE,
+    stderr: int | None = None,
+    cwd: Path = ROOT,
+    **variables: str,
 ) -> "subprocess.Popen[str]":
-    """Run `python -m MODULE…` with these variables beside our environment; its stdout is ours to read.
+    """Run `python -m MODULE…` in that directory, with these variables beside our environment.
 
     It leads a group of its own, so that Ctrl-C reaches us alone. Where the system can, it dies with us.
     """
@@ -30,12 +35,15 @@ def start_child(
             if os.getppid() != parent:
                 os._exit(1)
 
+    # Our packages come first and the directory never: it may hold a `schemas` of its own.
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     return subprocess.Popen(  # noqa: S603  # our own module
-        [sys.executable, "-m", *module],
+        [sys.executable, "-P", "-m", *module],
+        stdin=subprocess.PIPE,  # ends when we end, whatever the system
         stdout=stdout,
         stderr=stderr,
-        cwd=ROOT,
-        env={**os.environ, **variables},
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": path, **variables},
         text=True,
         start_new_session=True,
         preexec_fn=die_with_parent,  # noqa: PLW1509  # before any thread of ours is started
@@ -50,7 +58,7 @@ def stop_child(process: "subprocess.Popen[str]", seconds: float) -> int:
     except subprocess.TimeoutExpired:
         process.kill()
         code = process.wait()
-    for pipe in (process.stdout, process.stderr):
+    for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe is not None:
             pipe.close()
     return code

@@ -62,6 +62,13 @@ class Session:
 
         return load(self.config).settings
 
+    def words(self) -> list[str]:
+        """The same options for a command line of our own."""
+        said = ["--debug"] if self.debug else []
+        for name, value in (("--log-level", self.log_level), ("--config", self.config)):
+            said += [name, str(value)] if value else []
+        return said
+
     def start_log(self, settings: "Settings") -> None:
         """Send the log to stderr from here on."""
         from connectors.log import start

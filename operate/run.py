@@ -40,47 +40,51 @@ Draw = Callable[[str, list[dict[str, object]]], None]
 @click.option("--simulated", "mode", flag_value="simulated", help="Our own venues; needs no network.")
 @click.option("--symbols", metavar="LIST", help="Instead of the configured ones: BTC-USDT,kraken:ETH-USD.")
 @click.option("--seconds", type=float, help="Stop after so long.")
+@click.option("--no-table", is_flag=True, help="Only the flow and its log, as a service wants it.")
 @click.pass_obj
-def command(session: "Session", mode: str | None, symbols: str | None, seconds: float | None) -> None:
+def command(
+    session: "Session", mode: str | None, symbols: str | None, seconds: float | None, no_table: bool
+) -> None:
     """Capture market data and show it moving; Ctrl-C stops."""
     settings = session.settings()
     if mode:
         settings = settings.model_copy(update={"mode": mode})
     if symbols:
         settings = settings.with_symbols(symbols)
-    run(settings, seconds)
+    if no_table:
+        from dataflows.running import run
+
+        session.start_log(settings)
+        run(settings)
+    else:
+        run_and_watch(session, settings, symbols, seconds)
 
 
-def run(settings: "Settings", seconds: float | None) -> None:
-    """Run the flow and watch it until told to stop; ends as the flow did."""
-    from connectors.children import stop_child
+def run_and_watch(
+    session: "Session", settings: "Settings", symbols: str | None, seconds: float | None
+) -> None:
+    """Run the flow as a process and watch it until told to stop; ends as the flow did."""
+    from connectors.children import start_child, stop_child
     from connectors.mode import decide, store
     from connectors.plans import venues_of
 
     decision = decide(settings.mode, settings.data_dir, venues_of(settings))
     click.echo(decision.said, err=True)
     board, look = watch(settings, store(settings.data_dir, decision.kind))
+    words = ["operate", *session.words(), "run", "--no-table", f"--{decision.kind}"]
+    if symbols:
+        words += ["--symbols", symbols]
     with stop_signals() as stopped:
-        flow = start_flow(settings, decision.kind)
+        flow = start_child(words, stdout=DEVNULL, stderr=PIPE, cwd=Path.cwd())
         try:
             by_itself = show(Shown(board, look, decision.kind, flow), stopped, seconds)
         finally:
             code = stop_child(flow, STOP_SECONDS)
-    if by_itself or code:
-        how = "by itself" if by_itself else "badly"
-        raise TapeError(f"the flow ended {how} with exit code {code}", hint="its last lines say why")
-
-
-def start_flow(settings: "Settings", kind: str) -> "Popen[str]":
-    """The flow as a process of its own: what `python -m bytewax.run dataflows.crypto` runs."""
-    from connectors.children import start_child
-
-    variables = {"TAPE_MODE": kind, "TAPE_DATA_DIR": str(settings.data_dir.resolve())}
-    for name, venue in settings.venues.items():
-        place = f"TAPE_VENUES__{name.upper()}__"
-        variables[f"{place}ENABLED"] = str(venue.enabled).lower()
-        variables[f"{place}SYMBOLS"] = json.dumps(venue.symbols)
-    return start_child(["bytewax.run", "dataflows.crypto"], stdout=DEVNULL, stderr=PIPE, **variables)
+    if by_itself and not code:
+        raise TapeError("the flow ended by itself", hint="its last lines say why")
+    if code:
+        # The flow has said why.
+        raise click.exceptions.Exit(code)
 
 
 @contextmanager
@@ -185,9 +189,20 @@ def drawing(is_terminal: bool) -> "Iterator[tuple[Draw, Callable[[str], None]]]"
             live.update(Group(Text(title, style="bold"), table_of(rows)), refresh=True)
 
         def say(line: str) -> None:
-            live.console.print(Text(visible(line)))
+            live.console.print(Text(visible(readable(line))))
 
         yield draw, say
+
+
+def readable(line: str) -> str:
+    """A line of the flow's log for a person; what is no such line as it is."""
+    try:
+        said = json.loads(line)
+        time, what = said.pop("timestamp")[11:19], said.pop("event")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return line
+    said.pop("level", None)
+    return "  ".join([time, what, *(f"{name}={value}" for name, value in said.items())])
 
 
 def print_lines(title: str, rows: list[dict[str, object]]) -> None:

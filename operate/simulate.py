@@ -11,8 +11,11 @@ import click
 @click.option("--faults", default="", metavar="NAME:PROBABILITY[:SECONDS],…", help="What goes wrong.")
 @click.option("--port", default=0, show_default=True, help="First of several ports; 0: any that are free.")
 @click.option("--venue", "venues", multiple=True, help="Serve only this venue; may be repeated.")
+@click.option("--ids-from", default=0, help="Added to the first trade id of every symbol.")
 @click.option("--attached", is_flag=True, help="Stop when standard input ends, as it does with a parent.")
-def command(seed: str, rate: float, faults: str, port: int, venues: tuple[str, ...], attached: bool) -> None:
+def command(
+    seed: str, rate: float, faults: str, port: int, venues: tuple[str, ...], ids_from: int, attached: bool
+) -> None:
     """Serve simulated venues on loopback until told to stop.
 
     Prints one JSON line with the addresses, then serves.
@@ -35,5 +38,7 @@ def command(seed: str, rate: float, faults: str, port: int, venues: tuple[str, .
         given = parse_faults(faults)
     except ValueError as error:
         raise TapeError(str(error)) from None
-    sim = SimulatedVenues(seed=seed, rate=rate, faults=given, port=port, venues=venues or tuple(FACES))
+    sim = SimulatedVenues(
+        seed=seed, rate=rate, faults=given, port=port, venues=venues or tuple(FACES), ids_from=ids_from
+    )
     serve(sim, lambda addresses: click.echo(json.dumps(addresses)), attached=attached)

@@ -73,6 +73,7 @@ class SimulatedVenues:
         rules: Mapping[str, Mapping[str, Any]] | None = None,
         history_max: int = HISTORY_TRADES_MAX,
         port: int = 0,
+        ids_from: int = 0,
         clock: Callable[[], int] = wall_clock,
     ) -> None:
         """`rate` is trades a second of each venue; `symbols` and `rules` replace parts of a venue's own."""
@@ -82,7 +83,9 @@ class SimulatedVenues:
         for name in venues:
             face, wanted = FACES[name], (symbols or {}).get(name)
             listings = [
-                one for one in face.listings if wanted is None or {one.native, one.symbol} & set(wanted)
+                replace(one, first_id=one.first_id + ids_from)
+                for one in face.listings
+                if wanted is None or {one.native, one.symbol} & set(wanted)
             ]
             own_seed = f"{seed}:{name}"
             market = Market(listings, seed=own_seed, start=clock(), rate=rate, history_max=history_max)

@@ -40,7 +40,6 @@ LONG_FUNCTIONS: dict[str, str] = {
 WITHOUT_TEST_FILE: dict[str, str] = {
     "schemas/fields.py": "names types; what is derived from them is tested",
     "schemas/health.py": "declares records; what is derived from them is tested against what is frozen",
-    "connectors/venues/protocol.py": "declares what a venue answers; conformance tests ask every venue",
 }
 
 # Words that say how code is kept instead of what it is about.
@@ -64,7 +63,7 @@ TOUCHES_THE_WORLD = {
     "connectors/instruments.py": {"asyncio", "os"},
     "connectors/mode.py": {"asyncio"},
     "connectors/plans.py": {"asyncio"},
-    "connectors/simulation.py": {"subprocess", "threading"},
+    "connectors/simulation.py": {"subprocess", "threading", "time"},
     "connectors/children.py": {"os", "signal", "subprocess"},
     "connectors/serving.py": {"threading", "time"},
     "dataflows/metrics.py": {"threading", "time"},  # how old things are when somebody asks

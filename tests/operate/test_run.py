@@ -107,3 +107,44 @@ def test_killed_and_started_again_it_resumes_where_it_was(tmp_path: Path) -> Non
     second.terminate()
     _, rest = second.communicate(timeout=STOPPED_SECONDS)
     assert second.returncode == 0, said + rest
+
+
+def test_the_configuration_of_where_it_was_started_is_in_force(tmp_path: Path) -> None:
+    lines = [
+        "[venues.kraken]",
+        "shards = 2",
+        "[venues.binance]",
+        "enabled = false",
+        "[log]",
+        'level = "error"',
+    ]
+    (tmp_path / "tape.toml").write_text("\n".join(lines))
+    done = subprocess.run(
+        [*TAPE, "run", "--simulated", "--seconds", "6"],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        env={name: value for name, value in environment(tmp_path).items() if name != "TAPE_DATA_DIR"},
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    journals = {path.name for path in (tmp_path / "data" / "simulated" / "journal").iterdir()}
+    assert journals == {"kraken-0", "kraken-1", "coinbase-0"}
+    assert "connected" not in done.stderr
+
+
+def test_two_runs_of_the_simulator_never_contradict_each_other(tmp_path: Path) -> None:
+    said = ""
+    for _ in range(2):
+        done = subprocess.run(
+            [*TAPE, "run", "--simulated", "--seconds", "8", "--symbols", "binance:BTC-USDT"],
+            capture_output=True,
+            text=True,
+            timeout=90,
+            env=environment(tmp_path),
+            check=False,
+        )
+        said = done.stderr
+        assert done.returncode == 0, said
+    assert re.search(r"binance: [\d,]+ frames, [1-9][\d,]* trades, 0 duplicates, 0 dead letters", said), said
