@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from connectors.catalog import is_outage
+from connectors.catalog import LakeError, is_outage
 from connectors.failpoints import failpoint
 from connectors.publishing import LakeTable, Pending
 
@@ -48,17 +48,27 @@ class Courier:
         self._changed = threading.Condition()
         self._waiting: dict[str, list[Pending]] = {shard: [] for shard in shards}
         self._durable = dict.fromkeys(shards, 0)
+        self._begun = threading.Event()
         self._failure: BaseException | None = None
         self._closing = False
         self._began = 0.0
         self._thread = threading.Thread(target=self._run, name="publish", daemon=True)
 
-    def start(self, tables: Sequence[LakeTable]) -> None:
-        """Become the writer of all shards of ours in these tables, and begin."""
-        self.tables = tables
-        for table in tables:
-            self.outlast(f"take over {table.name}", partial(table.take_over, self._shards))
+    def start(self, opened: Callable[[], Sequence[LakeTable]]) -> None:
+        """Begin to open the tables, and to become the writer of all shards of ours in them."""
+        self._opened = opened
         self._thread.start()
+
+    def has_begun(self, *, wait: bool) -> bool:
+        """Whether we are the writer, so that tokens are known; LakeError where the process ends before."""
+        while not self._begun.is_set():
+            self.check()
+            if not wait:
+                return False
+            if self._stop.is_set():
+                raise LakeError("ended before the lake could be opened", hint="nothing is lost: start again")
+            self._begun.wait(STOP_SECONDS)
+        return True
 
     def freeze(self, shard: str, pending: Pending) -> None:
         """Keep what an epoch staged until it is durable."""
@@ -120,6 +130,10 @@ class Courier:
 
     def _run(self) -> None:
         try:
+            self.tables = self.outlast("open the catalog", self._opened)
+            for table in self.tables:
+                self.outlast(f"take over {table.name}", partial(table.take_over, self._shards))
+            self._begun.set()
             while due := self._due():
                 self._publish(due)
         except BaseException as error:  # noqa: BLE001  # this thread has no caller: the engine's raise it

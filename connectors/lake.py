@@ -74,9 +74,12 @@ class Lake(FixedPartitionedSink[Any, State]):
         self.partitions: list[LakePartition] = []
 
     def start(self) -> None:
-        """Take over; before the engine begins."""
-        catalog, writer = self.courier.outlast("open the catalog", self._opened), str(uuid.uuid4())
-        self.courier.start([LakeTable(catalog, record_type, self._store, writer) for record_type in TABLES])
+        """Begin to take over; the engine need not wait for it."""
+        self.courier.start(self._tables)
+
+    def _tables(self) -> list[LakeTable]:
+        catalog, writer = self._opened(), str(uuid.uuid4())
+        return [LakeTable(catalog, record_type, self._store, writer) for record_type in TABLES]
 
     def close(self, seconds: float) -> bool:
         """The engine has returned: publish all, and leave no tail; whether that worked within the time."""
@@ -111,21 +114,35 @@ class LakePartition(StatefulSinkPartition[Any, State]):
 
     def __init__(self, slot: Slot, courier: Courier, directory: Path, state: State | None) -> None:
         self.name = slot.partition
-        self._shard, self._courier = slot.shard, courier
-        self._shelves = {
-            table.record_type: Shelf(table, slot.shard, directory, courier.outlast)
-            for table in courier.tables
-        }
+        self._shard, self._courier, self._directory = slot.shard, courier, directory
+        self._state = state
+        self._shelves: dict[type, Shelf] = {}
+        self._early: list[Any] = []  # what came before we were the writer; an epoch at most
         self._last = self._frozen = 0
         self._counts: Counter[str] = Counter()
-        if state is not None:
-            self._resume(state)
-        elif any(shelf.floor for shelf in self._shelves.values()):
+        self._begin(wait=False)
+
+    def _begin(self, *, wait: bool) -> bool:
+        """Go on where the tables and the state are, once we are the writer."""
+        if self._shelves:
+            return True
+        if not self._courier.has_begun(wait=wait):
+            return False
+        self._shelves = {
+            table.record_type: Shelf(table, self._shard, self._directory, self._courier.outlast)
+            for table in self._courier.tables
+        }
+        published = max(shelf.floor for shelf in self._shelves.values())
+        if self._state is not None:
+            self._resume(self._state)
+        elif published:
             raise LakeError(
-                f"{slot.shard} has published up to {max(shelf.floor for shelf in self._shelves.values())}, "
-                "but its recovery knows nothing of it",
+                f"{self._shard} has published up to {published}, but its recovery knows nothing of it",
                 hint="restore the recovery files",
             )
+        early, self._early = self._early, []
+        self.write_batch(early)
+        return True
 
     def _resume(self, state: State) -> None:
         version, last, counts, pending = state
@@ -142,6 +159,9 @@ class LakePartition(StatefulSinkPartition[Any, State]):
     def write_batch(self, items: list[Any]) -> None:
         """Stage the rows of each batch; a pulse makes them readable."""
         self._courier.check()
+        if not self._begin(wait=False):
+            self._early += items
+            return
         for item in items:
             if isinstance(item, Pulse):
                 self._flush()
@@ -169,6 +189,7 @@ class LakePartition(StatefulSinkPartition[Any, State]):
     @said_first
     def snapshot(self) -> State:
         """Freeze what is staged, durable as it is; what of it will be published is part of the state."""
+        self._begin(wait=True)
         self._flush()
         files = tuple(file for shelf in self._shelves.values() for file in shelf.freeze())
         failpoint("iceberg.staged")
@@ -228,7 +249,8 @@ class Shelf:
 
     def _roll(self) -> None:
         rows = pa.Table.from_batches(self._batches)
-        write = partial(stage, self._table.table, self._table.record_type, self._shard, rows)
+        assert self._table.form is not None
+        write = partial(stage, self._table.form, self._table.record_type, self._shard, rows)
         for staged, file in self._outlast(f"stage files of {self.name}", write):
             self._table.keep(staged, file)
             self._files.append(staged)

@@ -70,6 +70,7 @@ class LakeTable:
         self.record_type = record_type
         self.name = TABLES[record_type].name
         self.tokens: dict[str, Token] = {}  # of our shards, as last committed
+        self.form: Table | None = None  # where and in which columns to stage, whatever the catalog does
         self._catalog, self._store, self._writer = catalog, store, writer
         self._base: Table | None = None
         self._ready: dict[str, DataFile] = {}  # by path
@@ -102,7 +103,7 @@ class LakeTable:
             self._append((), proposed)
 
         self._on_newest_base(attempt)
-        self.tokens = proposed
+        self.tokens, self.form = proposed, self.table
 
     def _refuse_foreign(self, present: Mapping[str, Token], shards: Sequence[str]) -> None:
         """Refuse a table that is another store's, or was taken back in time."""

@@ -4,15 +4,16 @@ Capture runs beside the flow and begins before it: a peer that is missing, or an
 again, costs no frame.
 """
 
-import atexit
 import os
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from bytewax.dataflow import Dataflow
@@ -45,6 +46,12 @@ from dataflows.recovery import EPOCH_SECONDS, Command, adopt, arrange, command, 
 from dataflows.steps.batch import batch_of
 from dataflows.summary import Summary
 
+if TYPE_CHECKING:
+    from connectors.lake import Lake
+
+# Within the time that a process has to end; a catalog that is well takes a tenth of it.
+CLOSE_SECONDS = 5.0
+
 
 def prepare() -> Dataflow:
     """What makes the engine's own command a whole process of ours."""
@@ -56,7 +63,8 @@ def prepare() -> Dataflow:
     if told.recovery is None:
         # The venues have been asked; nobody wants to wait for that twice.
         start_again(recovery, {**os.environ, "TAPE_MODE": process.store.kind})
-    atexit.register(process.ending.returned)
+    # The public hook comes too late: pools of threads are closed by then, and publishing needs them.
+    threading._register_atexit(process.ending.returned)  # type: ignore[attr-defined]
     return process.start()
 
 
@@ -96,6 +104,7 @@ class Process:
         )
         self._observation = Observation(store.slots, self._reading.durable, shards)
         self._summary = Summary(store.slots, self._observation.observe)
+        self._lake: Lake | None = None
         self._captured = [slot for slot in store.slots if slot.shard in shards]
         self.ending = Ending(
             stop=self._reading.stop,
@@ -127,13 +136,14 @@ class Process:
         own = {slot.shard for slot in self._captured if self._told.captures(slot.number)}
         for line in cautions(self._told, self._captured):
             self._logger.warning(line)
+        lake = self._begin_lake()
         if own:
             self._capture(own)
         source = JournalSource(self.store.slots, self._reading, batch_of)
         self._observation.of_source(source)
         self._observation.serve(self._settings.metrics, self._told.process, self._logger)
         steps = chain(VENUES, self._observation.before(self._tell))
-        return build(source, {"summarise": self._summary}, steps)
+        return build(source, {"lake": lake, "summarise": self._summary}, steps)
 
     def _capture(self, own: set[str]) -> None:
         """Capture these shards until released."""
@@ -155,6 +165,27 @@ class Process:
         self._started.callback(capture.stop)
         self._observation.of_capture(capture)
         self._tell = Repairs(capture, RepairPolicy(), self._logger).tell
+
+    def _begin_lake(self) -> "Lake":
+        """Become the writer of our shards in every table."""
+        # A second to import, which a process that only starts again need not spend.
+        from connectors.catalog import open_catalog  # noqa: PLC0415
+        from connectors.lake import Lake  # noqa: PLC0415
+
+        chosen = self._settings.lake
+        lake = Lake(
+            partial(open_catalog, self._directory, chosen.catalog, chosen.warehouse),
+            self.store,
+            self._directory,
+            [slot.shard for slot in self.store.slots if self._told.captures(slot.number)],
+            durable=self._reading.durable,
+            stop=self._reading.stop,
+            commit_seconds=chosen.commit_seconds,
+            logger=self._logger,
+        )
+        lake.start()
+        self._lake = lake
+        return lake
 
     def _open_journal(self, plan: ShardPlan) -> Writes:
         """The journal of a shard, going on behind what recovery knows of it."""
@@ -188,6 +219,8 @@ class Process:
     def _complete(self) -> None:
         """The engine has returned: the last epoch is durable."""
         self._reading.durable.ended()
+        if self._lake and not self._lake.close(CLOSE_SECONDS):
+            self._logger.warning("not everything is published: the next start does it")
         for line in self._summary.lines():
             self._logger.info(line)
 

@@ -142,6 +142,7 @@ class Driver:
 
     def start(self) -> None:
         self.lake.start()
+        self.lake.courier.has_begun(wait=True)
         for shard in self.job.own:
             self.positions[shard], state = self.load(shard)
             if state is not None:

@@ -44,7 +44,8 @@ def start(said: list[Any], seconds: float = 0.0) -> Courier:
     tables: Any = [Table("bronze", said), Table("silver", said)]
     stop = threading.Event()
     courier = Courier(SHARDS, commit_seconds=seconds, stop=stop, logger=structlog.get_logger())
-    courier.start(tables)
+    courier.start(lambda: tables)
+    courier.has_begun(wait=True)
     return courier
 
 
