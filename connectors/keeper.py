@@ -95,8 +95,12 @@ class Keeper:
         if task.done():
             del self.open[current]
             await self.count(current, task.result())
-        else:
+        elif current.healthy:
             self.forget_failures()
+        else:
+            # A venue that sends every new connection away again is not asked for another at once.
+            self.failures += 1
+            await self.wait(next(self.delays))
 
     def forget_failures(self) -> None:
         """Begin again at the preferred endpoint and the shortest wait."""

@@ -111,6 +111,9 @@ class Rest:
             if endpoint.breaker.rest(self.monotonic()):
                 continue
             endpoint.breaker.begin(self.monotonic())
+            if problems:
+                # The first try was paid for; the venue counts each.
+                self.allowance.take(self.monotonic(), request.weight)
             try:
                 answer = await self.get(endpoint.url, request)
             except (httpx2.HTTPError, TimeoutError) as error:

@@ -17,7 +17,8 @@ from connectors.venues.values import Refused, clock_time
 from schemas import Control, DeadLetter, Frame, Quote, Trade
 
 # The longest frame that a venue may send, in base64, and its line's end. More is not kept in memory.
-LINE_BYTES_MAX = FRAME_BYTES_MAX * 4 // 3 + 8
+BASE64_BYTES_MAX = (FRAME_BYTES_MAX + 2) // 3 * 4
+LINE_BYTES_MAX = BASE64_BYTES_MAX + 8
 
 KINDS = {Trade: "trade", Quote: "quote", Control: "control", DeadLetter: "dead_letter"}
 
@@ -121,6 +122,8 @@ def decoded(
 
     if not in_base64:
         return venue.decode(frame(line), instruments)
+    if len(line) > BASE64_BYTES_MAX:
+        return [dead_letter(frame(line), ("too_large", f"more than {FRAME_BYTES_MAX} bytes"), 0)]
     try:
         payload = binascii.a2b_base64(line, strict_mode=True)
     except binascii.Error as error:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -359,7 +360,9 @@ def metadata_decoder(
     return decode_metadata
 
 
-def speller(exchange: str, separator: str) -> Callable[[str], Instrument | None]:
+def speller(
+    exchange: str, separator: str, renamed: Mapping[str, str] = MappingProxyType({})
+) -> Callable[[str], Instrument | None]:
     """What reads an instrument off a name that spells out both assets; None for a name that does not.
 
     No guess where an asset ends, as with BTCUSDT: the venue itself puts its separator between the two names
@@ -368,7 +371,10 @@ def speller(exchange: str, separator: str) -> Callable[[str], Instrument | None]
 
     def spelled(native: str) -> Instrument | None:
         found = assets(native)
-        return protocol.instrument(exchange, native, *found.groups()) if found else None
+        if not found:
+            return None
+        base, quote = (renamed.get(asset, asset) for asset in found.groups())
+        return protocol.instrument(exchange, native, base, quote)
 
     assets = re.compile(rf"([A-Z0-9.]{{1,20}}){re.escape(separator)}([A-Z0-9.]{{1,20}})").fullmatch
     return spelled

@@ -191,7 +191,7 @@ KRAKEN = protocol.Venue(
     alive=Request("/0/public/SystemStatus"),
     metadata=Request("/0/public/AssetPairs"),
     decode_metadata=decoding.metadata_decoder(lambda body: _answer(body).result.values(), listing),
-    spelled=decoding.speller("kraken", "/"),
+    spelled=decoding.speller("kraken", "/", RENAMED),
     # Ids cannot be asked for. A second of overlap costs nothing: ids outside the hole are dropped.
     repair=lambda listed, _, __, since: history(listed, f"{since - 10**6}000" if since > 10**6 else None),
     recent=lambda listed: history(listed, None, count=1),
