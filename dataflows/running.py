@@ -136,9 +136,11 @@ class Process:
         own = {slot.shard for slot in self._captured if self._told.captures(slot.number)}
         for line in cautions(self._told, self._captured):
             self._logger.warning(line)
-        lake = self._begin_lake()
+        lake = self._make_lake()
         if own:
             self._capture(own)
+        lake.start()  # only behind the journals' locks: it would take the tables from who holds them
+        self._lake = lake
         source = JournalSource(self.store.slots, self._reading, batch_of)
         self._observation.of_source(source)
         self._observation.serve(self._settings.metrics, self._told.process, self._logger)
@@ -166,14 +168,14 @@ class Process:
         self._observation.of_capture(capture)
         self._tell = Repairs(capture, RepairPolicy(), self._logger).tell
 
-    def _begin_lake(self) -> "Lake":
-        """Become the writer of our shards in every table."""
+    def _make_lake(self) -> "Lake":
+        """All tables, for our shards."""
         # A second to import, which a process that only starts again need not spend.
         from connectors.catalog import open_catalog  # noqa: PLC0415
         from connectors.lake import Lake  # noqa: PLC0415
 
         chosen = self._settings.lake
-        lake = Lake(
+        return Lake(
             partial(open_catalog, self._directory, chosen.catalog, chosen.warehouse),
             self.store,
             self._directory,
@@ -183,9 +185,6 @@ class Process:
             commit_seconds=chosen.commit_seconds,
             logger=self._logger,
         )
-        lake.start()
-        self._lake = lake
-        return lake
 
     def _open_journal(self, plan: ShardPlan) -> Writes:
         """The journal of a shard, going on behind what recovery knows of it."""
