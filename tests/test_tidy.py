@@ -34,7 +34,7 @@ NOT_CODE = {
 
 LONG_FILES: dict[str, str] = {}
 LONG_FUNCTIONS: dict[str, str] = {
-    "connectors/venues/decoding.py:spot_trades": "one constructor call, a field a line, by position for speed",
+    "connectors/venues/decoding.py:spot_trades": "one constructor call, a field a line, by position",
 }
 
 WITHOUT_TEST_FILE: dict[str, str] = {
@@ -186,6 +186,7 @@ def test_every_module_has_its_test_file() -> None:
         module
         for module in modules(PRODUCT)
         if not Path(module).stem.startswith("__")
+        and Path(module).stem not in VENUES  # a venue's table is its test
         and not (ROOT / "tests" / Path(module).parent / f"test_{Path(module).name}").exists()
     }
     assert missing == set(WITHOUT_TEST_FILE)

@@ -14,6 +14,9 @@ from connectors.venues.protocol import Instruments
 
 @cache
 def shipped_instruments(venue: str) -> Instruments:
-    """The instruments of a venue that we ship, by native symbol."""
-    body = files("connectors.venues").joinpath("instruments", f"{venue}.json").read_bytes()
+    """The instruments of a venue that we ship, by native symbol; none where we ship no list of it."""
+    try:
+        body = files("connectors.venues").joinpath("instruments", f"{venue}.json").read_bytes()
+    except FileNotFoundError:
+        return MappingProxyType({})
     return MappingProxyType(VENUES[venue].decode_metadata(body))

