@@ -24,6 +24,8 @@ ROWS_MAX = 500_000
 OUTAGE_SECONDS_FIRST, OUTAGE_SECONDS_MAX = 0.2, 10.0
 # How late we may see that the process is to end.
 STOP_SECONDS = 0.5
+# A process that is to end may still be beginning: well within the time that it has.
+BEGIN_SECONDS = 4.0
 
 T = TypeVar("T")
 
@@ -61,13 +63,14 @@ class Courier:
 
     def has_begun(self, *, wait: bool) -> bool:
         """Whether we are the writer, so that tokens are known; LakeError where the process ends before."""
-        while not self._begun.is_set():
+        stopping = 0.0
+        while not self._begun.wait(STOP_SECONDS if wait else 0):
             self.check()
             if not wait:
                 return False
-            if self._stop.is_set():
+            stopping += STOP_SECONDS * self._stop.is_set()
+            if stopping > BEGIN_SECONDS:
                 raise LakeError("ended before the lake could be opened", hint="nothing is lost: start again")
-            self._begun.wait(STOP_SECONDS)
         return True
 
     def freeze(self, shard: str, pending: Pending) -> None:
