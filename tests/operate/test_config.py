@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from connectors.settings import Settings
 from operate import cli
 
 
@@ -35,5 +36,5 @@ def test_show_is_a_table_for_people(
 def test_the_schema_names_every_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["config", "schema"]) == 0
     schema = json.loads(capsys.readouterr().out)
-    assert list(schema["properties"]) == ["mode", "data_dir", "venues", "capture", "simulator", "log"]
+    assert list(schema["properties"]) == list(Settings.model_fields)
     assert schema["additionalProperties"] is False
