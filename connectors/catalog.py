@@ -18,7 +18,7 @@ from pyiceberg.exceptions import (
 )
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 
 from connectors import files
 from connectors.errors import TapeError
@@ -87,7 +87,8 @@ def open_table(catalog: Catalog, record_type: type[Struct], store: Store) -> Tab
     for attempt in range(ATTEMPTS_MAX):
         try:
             return grown(found_or_made(catalog, record_type, store), record_type)
-        except (CommitFailedException, TableAlreadyExistsError):
+        # The last is how a SQL catalog says that somebody else is making the namespace at this moment.
+        except (CommitFailedException, TableAlreadyExistsError, IntegrityError):
             if attempt == ATTEMPTS_MAX - 1:
                 raise
     raise AssertionError("the last attempt returns or raises")
