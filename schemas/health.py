@@ -95,13 +95,13 @@ class DeadLetter(Struct, frozen=True, gc=False):
 class StaleWindow(Struct, frozen=True, gc=False):
     """A window whose bar changed after the flow had forgotten it; maintenance recomputes it from trades."""
 
-    exchange: str
-    market: Market
-    symbol: str
-    interval: str
-    window_start: Time
-    shard: str
-    platform_sequence: int
+    exchange: Annotated[str, Meta(description="venue whose trades the bar sums up")]
+    market: Annotated[Market, Meta(description="part of the venue, such as spot")]
+    symbol: Annotated[str, Meta(description="canonical BASE-QUOTE, such as BTC-USDT")]
+    interval: Annotated[str, Meta(description="length of the window, such as 1m")]
+    window_start: Annotated[Time, Meta(description="when the window begins")]
+    shard: Annotated[str, Meta(description="journal that platform_sequence counts in")]
+    platform_sequence: Annotated[int, Meta(description="position of the frame that caused the row")]
 
 
 class Control(Struct, frozen=True, gc=False):

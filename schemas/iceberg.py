@@ -30,7 +30,7 @@ from pyiceberg.types import (
 
 from schemas.columns import Column, columns
 from schemas.fields import MONEY_PRECISION, MONEY_SCALE
-from schemas.health import DeadLetter, Frame, Gap
+from schemas.health import DeadLetter, Frame, Gap, StaleWindow
 from schemas.market import Bar, Quote, Trade, notional
 from schemas.money import PLAIN
 
@@ -102,6 +102,8 @@ TABLES: Mapping[type[Struct], Table] = {
     DeadLetter: Table("silver.dead_letters", "received", ("symbol", "received")),
     Gap: Table("silver.gaps", "found", ("symbol", "found")),
     Bar: Table("gold.bars", "window_start", ("symbol", "interval", "window_start")),
+    # Behind the trades and bars that it is about: what is marked here is there already.
+    StaleWindow: Table("gold.stale_windows", "window_start", ("symbol", "interval", "window_start")),
 }
 
 _TYPES: Mapping[str, IcebergType] = {

@@ -22,7 +22,7 @@ from connectors.venues import VENUES
 from dataflows.chain import chain
 from dataflows.crypto import build
 from dataflows.steps.batch import batch_of
-from schemas import Frame
+from schemas import Frame, StaleWindow
 from schemas.iceberg import TABLES
 from tests.campaigns.recorded import record
 from tests.campaigns.running import straight
@@ -108,7 +108,7 @@ def test_the_flow_fills_the_tables_with_what_the_steps_say(tmp_path: Path, kills
             if row[1] == record_type.__name__
         ]
         assert Counter(zip(*(found[name].to_pylist() for name in names), strict=True)) == Counter(rows)
-        assert rows
+        assert rows or record_type is StaleWindow  # these journals end before anything is forgotten
     assert not list(tmp_path.glob("tail/*/*/*"))
 
 

@@ -19,7 +19,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.types import NestedField, StringType
 
-from schemas import Bar, DeadLetter, Frame, Gap, Quote, Trade, notional
+from schemas import Bar, DeadLetter, Frame, Gap, Quote, StaleWindow, Trade, notional
 from schemas.columns import Column
 from schemas.iceberg import (
     TABLES,
@@ -75,6 +75,7 @@ RECORDS: dict[type[Struct], list[Struct]] = {
         )
     ],
     Frame: [Frame("binance", "binance-0", 3, NOON, 2, NOON + 9, "data", b'{"e":"trade"}')],
+    StaleWindow: [StaleWindow("binance", "spot", "BTC-USDT", "1m", NOON, "binance-0", 78)],
 }  # fmt: skip
 
 
@@ -135,6 +136,7 @@ def test_table_names_times_and_orders() -> None:
         "DeadLetter": ("silver.dead_letters", "received", ("symbol", "received")),
         "Gap": ("silver.gaps", "found", ("symbol", "found")),
         "Bar": ("gold.bars", "window_start", ("symbol", "interval", "window_start")),
+        "StaleWindow": ("gold.stale_windows", "window_start", ("symbol", "interval", "window_start")),
     }
 
 
