@@ -4,6 +4,7 @@ Pure: frames in, bytes out, and back. Nothing here knows where blocks are kept.
 
     marker, length of what follows the checksum, CRC-32C of it   so that a torn or damaged block is known
     position of the first frame, number of frames                so that a reader can skip it unread
+    position up to which all was durable when it was written     so that a torn end is told from damage
     the entries as one MessagePack array                         the fastest form to write, and not only ours
 """
 
@@ -28,7 +29,7 @@ PAYLOAD_BYTES_MAX = 8 * 1024 * 1024
 
 MARKER = b"TAPE"
 _PREFIX = Struct("<4sII")
-_HEAD = Struct("<QI")
+_HEAD = Struct("<QIQ")
 HEADER_BYTES = _PREFIX.size + _HEAD.size
 # Three numbers, a kind and the lengths of all that, at their largest.
 _ENTRY_BYTES_MAX = 64
@@ -48,24 +49,25 @@ class BlockHeader(NamedTuple):
     size: int  # of the whole block in bytes, this header included
     first: int
     frames: int
+    durable: int  # position up to which all was known to survive a power cut; 0: nothing was
 
 
-def encode_block(first: int, entries: Sequence[Entry]) -> bytes:
+def encode_block(first: int, entries: Sequence[Entry], durable: int = 0) -> bytes:
     """The block of these frames, which are numbered from `first`."""
-    head, body = _HEAD.pack(first, len(entries)), _encode(entries)
+    head, body = _HEAD.pack(first, len(entries), durable), _encode(entries)
     checksum = google_crc32c.extend(google_crc32c.value(head), body)
     return b"".join((_PREFIX.pack(MARKER, len(head) + len(body), checksum), head, body))
 
 
-def encode_blocks(first: int, entries: Sequence[Entry]) -> Iterator[tuple[bytes, int]]:
+def encode_blocks(first: int, entries: Sequence[Entry], durable: int = 0) -> Iterator[tuple[bytes, int]]:
     """Blocks of bounded size that hold these frames in order, each with its number of frames."""
     if not entries:
         return
-    block = encode_block(first, entries)
+    block = encode_block(first, entries, durable)
     if len(block) > BATCH_BYTES_MAX and len(entries) > 1:
         half = len(entries) // 2
-        yield from encode_blocks(first, entries[:half])
-        yield from encode_blocks(first + half, entries[half:])
+        yield from encode_blocks(first, entries[:half], durable)
+        yield from encode_blocks(first + half, entries[half:], durable)
         return
     assert len(block) <= BLOCK_BYTES_MAX, "capture refuses a frame that is so large"
     yield block, len(entries)
@@ -78,7 +80,9 @@ def block_header(data: bytes, offset: int = 0) -> BlockHeader | None:
     marker, length, _ = _PREFIX.unpack_from(data, offset)
     if marker != MARKER or not _HEAD.size <= length <= BLOCK_BYTES_MAX - _PREFIX.size:
         return None
-    return BlockHeader(_PREFIX.size + length, *_HEAD.unpack_from(data, offset + _PREFIX.size))
+    found = BlockHeader(_PREFIX.size + length, *_HEAD.unpack_from(data, offset + _PREFIX.size))
+    # Nothing is durable before it was written.
+    return found if found.durable < found.first else None
 
 
 def is_whole(block: bytes) -> bool:

@@ -173,6 +173,9 @@ class Capture:
         """A shard with its journal, whose first frames of this life say what it captures."""
         logger = self.logger.bind(venue=plan.venue.name, shard=plan.shard)
         journal = self.open_journal(plan)
+        if journal.torn:
+            why = "a crash left it unfinished, and nothing says that it was durable"
+            logger.warning("end of the journal dropped", bytes=journal.torn, why=why)
         newest = newest_time(plan, journal.next_position - 1)
         if newest > self.clock() + CLOCK_BEHIND_MAX:
             logger.warning("the clock is behind the journal", seconds=(newest - self.clock()) // 1_000_000)

@@ -31,6 +31,7 @@ class Writes(Protocol):
 
     next_position: int
     durable_position: int
+    torn: int
 
     def append(self, entries: Sequence[Entry]) -> int: ...
     def sync(self) -> int: ...

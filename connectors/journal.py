@@ -66,7 +66,7 @@ class Journal:
     directory: Path
     next_position: int
     durable_position: int
-    torn: int  # bytes of an unfinished append that opening found and dropped
+    torn: int  # bytes that opening dropped: what a crash left of blocks that were not known to be durable
 
     @classmethod
     def open(
@@ -126,7 +126,7 @@ class Journal:
         try:
             if self._unfinished:
                 self._restore()
-            for block, count in encode_blocks(self.next_position, entries):
+            for block, count in encode_blocks(self.next_position, entries, self.durable_position):
                 if self._bytes + len(block) > self._segment_bytes_max and self._bytes > self._header_bytes:
                     self._roll()
                 self._unfinished = True

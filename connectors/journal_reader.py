@@ -1,6 +1,6 @@
 """Reading a journal from any position on, while it may still be growing in another process.
 
-Only whole blocks are taken: what is not whole at the very end is not there yet, and is looked at again.
+Only whole blocks are taken: what is not whole and was never durable is not there yet, and is looked at again.
 """
 
 import os
@@ -21,7 +21,7 @@ from connectors.segments import (
     missing,
     read_segment_header,
     segment_paths,
-    whole_block_after,
+    was_durable,
 )
 from schemas import Frame
 
@@ -107,16 +107,15 @@ class JournalReader:
             self._bytes = os.pread(self._file.fileno(), found.size, self._offset)
 
     def _refuse_damage(self, *, ended: bool) -> None:
-        """Raise if what is at our place will never be whole, because whole blocks or a segment follow it."""
+        """Raise if what is at our place was whole once: a later block or a newer segment says so."""
         assert self._file is not None
         # The size first: what a writer adds while we look is no sign of damage.
         size = os.fstat(self._file.fileno()).st_size
         if size <= self._offset:
             return
         with self._path.open("rb") as file:
-            found = whole_block_after(file, self._offset, size)
-        if ended or (found is not None and found > self._offset):
-            raise damaged(self._path, self._offset)
+            if ended or was_durable(file, self._offset, size, self._next):
+                raise damaged(self._path, self._offset)
 
     def _locate(self) -> bool:
         """Go to the block that holds the position after ours; false while there is no segment."""

@@ -1,7 +1,8 @@
 """A journal's directory: segment files of blocks, and what is known of the positions that are gone.
 
-A segment is named for its first position, begins with a header and holds blocks without a hole. Only the end
-of the newest one may be torn. This file reads and checks; who writes is `connectors.journal`.
+A segment is named for its first position, begins with a header and holds blocks without a hole. Only what was
+not yet durable may be torn, which is at the end of the newest segment: a power cut keeps any part of it. Each
+block says what was durable before it. This file reads and checks; who writes is `connectors.journal`.
 """
 
 import os
@@ -25,7 +26,7 @@ LOST = "lost.jsonl"
 REMOVED = "removed.jsonl"
 
 MAGIC = b"TAPEJRNL"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _FORMAT = Struct("<8sI")  # stays as it is in every version
 _HEAD = Struct("<IQHH")  # checksum of what follows it, first position, lengths of the two names
 # Two names of at most 255 letters of at most four bytes: longer ones are no directory's.
@@ -76,12 +77,12 @@ class Inspection:
     next_position: int  # behind its last whole block
     bytes: int
     bytes_whole: int  # up to the end of its last whole block
-    damaged: bool  # a whole block follows behind one that is not
+    damaged: bool  # what follows that was durable once
     checksum: str  # CRC-32C of what is whole
 
     @property
     def torn(self) -> int:
-        """How many bytes at its end are no whole block."""
+        """How many bytes follow its last whole block."""
         return self.bytes - self.bytes_whole
 
 
@@ -138,9 +139,9 @@ def read_segment_header(path: Path, data: bytes) -> SegmentHeader:
 
 
 def damaged(path: Path, offset: int) -> JournalError:
-    """The error for bytes that were whole once: dropping them would lose what was acknowledged."""
+    """The error for bytes that were durable once: dropping them would lose what was acknowledged."""
     return JournalError(
-        f"{path} is damaged at byte {offset:,}, and whole frames follow behind it",
+        f"{path} is damaged at byte {offset:,}, in what was durable already",
         hint=f"restore it from a copy; `tape journal verify {path.parent}` lists all that is damaged",
     )
 
@@ -168,7 +169,7 @@ def inspect(path: Path) -> Inspection:
             next_position=next_position,
             bytes=size,
             bytes_whole=end,
-            damaged=whole_block_after(file, end, size) is not None,
+            damaged=was_durable(file, end, size, next_position),
             checksum=f"{checksum:08x}",
         )
 
@@ -179,17 +180,22 @@ def newest_position(directory: Path) -> int:
     return inspect(paths[-1]).next_position - 1 if paths else 0
 
 
-def whole_block_after(file: BinaryIO, offset: int, size: int) -> int | None:
-    """Where the next whole block begins, at or behind an offset of a file that is so long."""
+def was_durable(file: BinaryIO, offset: int, size: int, position: int) -> bool:
+    """Whether the position that should be at an offset was durable, as whole blocks behind it say."""
     file.seek(offset)
     rest = file.read(size - offset)
     place = rest.find(MARKER)
     while place >= 0:
         found = block_header(rest, place)
-        if found and found.size <= len(rest) - place and is_whole(rest[place : place + found.size]):
-            return offset + place
-        place = rest.find(MARKER, place + 1)
-    return None
+        if found is None or not is_whole(rest[place : place + found.size]):
+            place = rest.find(MARKER, place + 1)
+            continue
+        if place == 0 and found.first == position:
+            return False  # a writer has finished it meanwhile
+        if found.durable >= position:
+            return True
+        place = rest.find(MARKER, place + found.size)
+    return False
 
 
 def lost(directory: Path) -> list[Lost]:

@@ -148,11 +148,11 @@ def findings(directory: Path) -> Iterator[dict[str, object]]:
 def judge(found: "Inspection", *, newest: bool, overlap: int) -> tuple[str, str]:
     """How a segment is, and why."""
     if found.damaged or (found.torn and not newest):
-        return "damaged", "what follows the offset was whole once"
+        return "damaged", "what follows the offset was durable once"
     if overlap > 0:
         return "damaged", f"begins {overlap:,} positions before the end of the one before it"
     if found.torn:
-        return "torn", f"{found.torn:,} bytes were never acknowledged; the next start drops them"
+        return "torn", f"{found.torn:,} bytes were not known to be durable; the next start drops them"
     return "sound", ""
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as some
 from connectors import blocks
 from connectors.blocks import (
     BATCH_BYTES_MAX,
+    HEADER_BYTES,
     PAYLOAD_BYTES_MAX,
     BlockDamaged,
     Entry,
@@ -52,9 +53,9 @@ def test_frames_come_back_as_they_were(first: int, batch: list[Entry]) -> None:
 
 def test_the_form_stays_as_it_is() -> None:
     batch: list[Entry] = [(1, 7, 1, "data", b"ab"), (2, 7, 2, "tick", b"")]
-    assert encode_block(5, batch).hex() == (
-        "54415045" "25000000" "d30dea41"  # marker, length, checksum
-        "0500000000000000" "02000000"  # first position, frames
+    assert encode_block(5, batch, durable=3).hex() == (
+        "54415045" "2d000000" "5560384d"  # marker, length, checksum
+        "0500000000000000" "02000000" "0300000000000000"  # first position, frames, durable position
         "92"  # an array of two
         "95" "01" "07" "01" "a464617461" "c4026162"  # received, connection, number, "data", "ab"
         "95" "02" "07" "02" "a47469636b" "c400"
@@ -62,10 +63,13 @@ def test_the_form_stays_as_it_is() -> None:
 
 
 def test_a_header_tells_what_is_behind_it_without_reading_it() -> None:
-    block = encode_block(10, [(1, 1, 1, "data", b"x" * 100)] * 3)
-    header = block_header(b"before" + block[:25], 6)
-    assert header is not None
-    assert (header.size, header.first, header.frames) == (len(block), 10, 3)
+    block = encode_block(10, [(1, 1, 1, "data", b"x" * 100)] * 3, durable=9)
+    assert block_header(b"before" + block[:HEADER_BYTES], 6) == (len(block), 10, 3, 9)
+    assert block_header(block[: HEADER_BYTES - 1]) is None
+
+
+def test_a_block_that_was_durable_before_it_was_written_is_none() -> None:
+    assert block_header(encode_block(10, [(1, 1, 1, "data", b"")], durable=10)) is None
 
 
 def test_no_damage_to_a_byte_and_no_missing_end_goes_unseen() -> None:
@@ -96,11 +100,12 @@ def test_a_stranger_can_only_make_a_block_that_is_refused(monkeypatch: pytest.Mo
 
 def test_a_large_batch_becomes_several_blocks_in_order() -> None:
     batch: list[Entry] = [(n, 1, n, "data", bytes([n]) * 200_000) for n in range(1, 20)]
-    made = list(encode_blocks(1, batch))
+    made = list(encode_blocks(8, batch, 5))
     assert len(made) > 1
+    assert {header.durable for block, _ in made if (header := block_header(block))} == {5}
     assert all(len(block) <= BATCH_BYTES_MAX for block, _ in made)
     decoded = [frame for block, _ in made for frame in decode(block)]
-    assert decoded == frames(1, batch)
+    assert decoded == frames(8, batch)
     assert [count for _, count in made] == [len(decode(block)) for block, _ in made]
 
 

@@ -17,7 +17,7 @@ from connectors.capture import Capture, ShardPlan
 from connectors.errors import TapeError
 from connectors.journal import Journal
 from connectors.resilience import Policy
-from connectors.segments import JournalError
+from connectors.segments import JournalError, segment_path
 from connectors.venues import VENUES
 from connectors.venues.protocol import Instrument, instrument
 
@@ -288,6 +288,19 @@ def test_a_journal_that_another_process_writes_prevents_the_start(
     with venues(venues=["binance"]) as sim, begun, capturing(sim):
         pass
     other.close()
+
+
+def test_what_is_dropped_of_a_journal_is_said(tmp_path: Path, policy: Policy) -> None:
+    Journal.open(tmp_path, exchange="binance", shard="binance-0", now=0).close()
+    with segment_path(tmp_path, 1).open("ab") as file:
+        file.write(b"TAPE and no more")
+    plan = ShardPlan(venue=VENUES["binance"], shard="binance-0", instruments=(), directory=tmp_path)
+    with capture_logs() as lines:
+        capture = Capture([plan], policy=policy, logger=structlog.get_logger())
+        capture.start()
+        capture.stop()
+    [said] = [line for line in lines if line["event"] == "end of the journal dropped"]
+    assert (said["log_level"], said["shard"], said["bytes"]) == ("warning", "binance-0", 16)
 
 
 def test_a_shard_without_symbols_is_said_and_does_nothing(tmp_path: Path, until: Any, policy: Policy) -> None:

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from io import FileIO
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -185,6 +187,7 @@ def test_damage_before_the_end_is_refused_with_its_place(directory: Path) -> Non
     offset = path.stat().st_size
     journal.append(entries(6, 5))
     end = path.stat().st_size
+    journal.sync()
     journal.append(entries(11, 5))
     journal.close()
     whole = path.read_bytes()
@@ -194,6 +197,103 @@ def test_damage_before_the_end_is_refused_with_its_place(directory: Path) -> Non
             opened(directory)
         assert f"tape journal verify {directory}" in caught.value.hint
         assert path.stat().st_size == len(whole), "nothing may be cut off"
+
+
+@dataclass(frozen=True)
+class Written:
+    """A part of a segment file that a disk keeps or loses as a whole."""
+
+    start: int
+    end: int
+    position: int  # the first of which it holds a byte
+    durable: int  # what its writer knew to be durable; 0 where it holds no whole block
+
+
+def eight_blocks(directory: Path) -> tuple[bytes, list[Written], int]:
+    """A segment, its eight blocks of which a sync followed the third and the fifth, and what is durable."""
+    journal = opened(directory)
+    path, blocks, durable = segment_path(directory, 1), [], 0
+    for number in range(8):
+        start, first = path.stat().st_size, journal.next_position
+        journal.append(entries(first, 1 + number % 3))
+        blocks.append(Written(start, path.stat().st_size, first, durable))
+        if number in (2, 4):
+            durable = journal.sync()
+    assert len({block.durable for block in blocks}) == 3
+    data = path.read_bytes()
+    journal.close()
+    return data, blocks, durable
+
+
+def spoiled(data: bytes, parts: Sequence[Written], how: str) -> bytes:
+    """The file with these parts never written, or written badly."""
+    spoilt = bytearray(data)
+    for part in parts:
+        size = part.end - part.start
+        kept = data[part.start : part.end]
+        bad = {"zeros": bytes(size), "last byte": kept[:-1] + bytes([kept[-1] ^ 1]), "noise": b"TAPE"[:size]}
+        spoilt[part.start : part.end] = bad[how].ljust(size, b"\xa5")
+    return bytes(spoilt)
+
+
+def subsets(parts: Sequence[Written]) -> Iterator[list[Written]]:
+    """Every way to choose some of the parts."""
+    for chosen in range(1, 2 ** len(parts)):
+        yield [part for index, part in enumerate(parts) if chosen >> index & 1]
+
+
+@pytest.mark.parametrize("how", ["zeros", "last byte", "noise"])
+def test_whatever_blocks_are_lost_only_what_was_known_to_be_durable_is_refused(
+    directory: Path, how: str
+) -> None:
+    data, blocks, durable = eight_blocks(directory)
+    path = segment_path(directory, 1)
+    refused = dropped = 0
+    for bad in subsets(blocks):
+        torn = spoiled(data, bad, how)
+        path.write_bytes(torn)
+        if any(block.durable >= bad[0].position for block in blocks if block not in bad):
+            assert min(block.position for block in bad) <= durable
+            with pytest.raises(JournalError, match=f"{path.name} is damaged at byte {bad[0].start:,}"):
+                opened(directory)
+            assert path.read_bytes() == torn, "nothing may be cut off"
+            refused += 1
+        else:
+            assert recovered(directory, len(torn) - bad[0].start) == bad[0].position
+            dropped += 1
+    assert refused > 100
+    assert dropped > 10
+
+
+def test_of_what_was_not_durable_a_power_cut_may_keep_any_part(directory: Path) -> None:
+    data, blocks, durable = eight_blocks(directory)
+    [unsynced] = [block.start for block in blocks if block.position == durable + 1]
+    # Of such a size that a block is in several pages, and several blocks are in one.
+    size = -(-(len(data) - unsynced) // 8)
+    edges = [*range(unsynced, len(data), size), len(data)]
+    pages = [Written(start, end, 0, 0) for start, end in pairwise(edges)]
+    assert len(pages) == 8
+    path = segment_path(directory, 1)
+    for how in ("zeros", "last byte", "noise"):
+        for bad in subsets(pages):
+            torn = spoiled(data, bad, how)
+            path.write_bytes(torn)
+            # A page without a single byte of another value was not lost.
+            first = next(index for index, byte in enumerate(torn) if byte != data[index])
+            [broken] = [block for block in blocks if block.start <= first < block.end]
+            assert recovered(directory, len(torn) - broken.start) == broken.position > durable
+
+
+def recovered(directory: Path, dropped: int) -> int:
+    """Open a journal that has that many bytes to drop, go on in it; returns the position that came next."""
+    journal = opened(directory)
+    position = journal.next_position
+    assert (journal.torn, journal.durable_position) == (dropped, position - 1)
+    after = entries(99, 1)
+    journal.append(after)
+    journal.close()
+    assert read_all(directory) == expected(entries(1, position - 1) + after)
+    return position
 
 
 def test_an_unfinished_start_of_a_segment_is_forgotten(directory: Path) -> None:

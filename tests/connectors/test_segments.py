@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from connectors.blocks import encode_block
+from connectors.blocks import Entry, encode_block
 from connectors.segments import (
     JournalError,
     Lost,
@@ -18,7 +18,9 @@ from connectors.segments import (
 )
 
 HEADER = segment_header("kraken", "kraken-0", 7)
-BLOCKS = [encode_block(7, [(1, 1, 1, "data", b"one")] * 2), encode_block(9, [(1, 1, 3, "data", b"two")])]
+ONE: list[Entry] = [(1, 1, 1, "data", b"one")] * 2
+TWO: list[Entry] = [(1, 1, 3, "data", b"two")]
+BLOCKS = [encode_block(7, ONE, durable=6), encode_block(9, TWO, durable=8)]
 
 
 def written(directory: Path, data: bytes, first: int = 7) -> Path:
@@ -51,8 +53,8 @@ def test_no_damage_to_a_header_goes_unseen(tmp_path: Path) -> None:
 
 
 def test_an_unknown_version_is_told_apart_from_damage(tmp_path: Path) -> None:
-    newer = HEADER[:8] + (2).to_bytes(4, "little") + b"whatever version 2 has here"
-    with pytest.raises(JournalError, match="has format version 2, this program knows 1") as caught:
+    newer = HEADER[:8] + (3).to_bytes(4, "little") + b"whatever version 3 has here"
+    with pytest.raises(JournalError, match="has format version 3, this program knows 2") as caught:
         read_segment_header(segment_path(tmp_path, 7), newer)
     assert caught.value.hint == "use the version of tape that wrote it"
 
@@ -76,9 +78,21 @@ def test_a_torn_end_is_told_from_damage(tmp_path: Path) -> None:
     assert (damaged.next_position, damaged.bytes_whole, damaged.damaged) == (7, len(HEADER), True)
 
 
-def test_a_whole_block_at_a_wrong_position_is_damage(tmp_path: Path) -> None:
-    found = inspect(written(tmp_path, HEADER + BLOCKS[0] + BLOCKS[0]))
-    assert (found.next_position, found.damaged) == (9, True)
+@pytest.mark.parametrize(("durable", "damaged"), [(6, False), (7, True), (8, True)])
+def test_what_no_later_block_knows_to_have_been_durable_is_a_torn_end(
+    tmp_path: Path, durable: int, damaged: bool
+) -> None:
+    first, second = bytes(len(BLOCKS[0])), encode_block(9, TWO, durable)
+    found = inspect(written(tmp_path, HEADER + first + second))
+    assert (found.next_position, found.torn, found.damaged) == (7, len(first + second), damaged)
+
+
+@pytest.mark.parametrize(("durable", "damaged"), [(8, False), (9, True)])
+def test_a_whole_block_at_a_wrong_position_does_not_count_and_what_it_knows_does(
+    tmp_path: Path, durable: int, damaged: bool
+) -> None:
+    found = inspect(written(tmp_path, HEADER + BLOCKS[0] + encode_block(12, TWO, durable)))
+    assert (found.next_position, found.damaged) == (9, damaged)
 
 
 def test_zeros_after_a_power_cut_are_a_torn_end(tmp_path: Path) -> None:
