@@ -1,27 +1,31 @@
-"""One process of the flow over recorded journals, into files: what tests and campaigns start and kill.
+"""One process of the flow over recorded journals, into files or the lake: what tests and campaigns start."""
 
-`python -m tests.campaigns.running '{"directory": …}'`
-"""
-
-import sys
+from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from threading import Timer
 from time import monotonic, sleep
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+import structlog
 from bytewax.recovery import RecoveryConfig
 from bytewax.run import cli_main
 
 from connectors.journal_reader import JournalReader
-from connectors.slots import Slot, read
+from connectors.slots import Slot, Store, read
 from connectors.source import JournalPartition, JournalSource, Reading
 from connectors.venues import VENUES
 from dataflows.chain import chain
 from dataflows.crypto import build
 from dataflows.steps.batch import Batch, batch_of
 from tests.campaigns.exactly_once import FileSink, Row, rows_of
+
+if TYPE_CHECKING:
+    from connectors.lake import Lake
+
+PATIENCE_SECONDS = 60.0
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -40,6 +44,9 @@ class Job(msgspec.Struct, frozen=True):
     pause_process: int = -1  # which waits once, just before an epoch's end
     pause_seconds: float = 0.0
     heals: bool = True  # whether partitions bring epochs back into step
+    sink: str = "files"  # or "lake"
+    catalog: str = ""  # of the lake; empty: beside the store
+    warehouse: str = ""
 
 
 def output(directory: Path) -> Path:
@@ -95,7 +102,8 @@ def main(job: Job) -> None:
     source.pause_seconds = job.pause_seconds if job.process == job.pause_process else 0.0
     if job.seconds:
         Timer(job.seconds, reading.stop.set).start()
-    sink = FileSink(output(directory), store.slots, reading.durable)
+    lake = lake_of(job, directory, store, reading) if job.sink == "lake" else None
+    sink = lake or FileSink(output(directory), store.slots, reading.durable)
     cli_main(
         build(source, {"write": sink}, chain(VENUES)),
         process_id=job.process if job.addresses else None,
@@ -104,25 +112,49 @@ def main(job: Job) -> None:
         recovery_config=RecoveryConfig(Path(job.recovery)) if job.recovery else None,
     )
     reading.durable.ended()
+    if lake is not None:
+        assert lake.close(PATIENCE_SECONDS)
     (directory / f"stalls-{job.process}.json").write_bytes(msgspec.json.encode(source.stalls))
+
+
+def lake_of(job: Job, directory: Path, store: Store, reading: Reading) -> "Lake":
+    """The product's lake, for the shards of this process."""
+    # A second to import, which most tests need not spend.
+    from connectors.catalog import open_catalog  # noqa: PLC0415
+    from connectors.lake import Lake  # noqa: PLC0415
+
+    own = [slot.shard for slot in store.slots if slot.number % max(1, len(job.addresses)) == job.process]
+    lake = Lake(
+        partial(open_catalog, directory, job.catalog, job.warehouse),
+        store,
+        directory,
+        own,
+        durable=reading.durable,
+        stop=reading.stop,
+        commit_seconds=0.0,
+        logger=structlog.get_logger(),
+    )
+    lake.start()
+    return lake
 
 
 def straight(directory: Path, slots: tuple[Slot, ...]) -> dict[str, list[Row]]:
     """What the same journals give when the steps are simply called one after the other."""
-    rows: dict[str, list[Row]] = {}
+    rows: dict[str, list[Row]] = {slot.shard: [] for slot in slots}
+    for batch in batches(directory, slots):
+        rows[batch.shard] += msgspec.json.decode(msgspec.json.encode(rows_of(batch)))
+    return rows
+
+
+def batches(directory: Path, slots: tuple[Slot, ...]) -> Iterator[Batch]:
+    """What leaves the last step, shard by shard, without engine, crash or sink."""
     for slot in slots:
         exchange = slot.shard.rpartition("-")[0]
         reader = JournalReader(directory / "journal" / slot.shard, exchange=exchange, shard=slot.shard)
         steps = [begin(slot.shard, None) for begin in chain(VENUES)]
-        rows[slot.shard] = []
         while frames := reader.read(1_000):
             batch: Batch = batch_of(frames)
             for step in steps:
                 batch = step.step(batch)
-            rows[slot.shard] += msgspec.json.decode(msgspec.json.encode(rows_of(batch)))
+            yield batch
         reader.close()
-    return rows
-
-
-if __name__ == "__main__":
-    main(msgspec.json.decode(sys.argv[1], type=Job))

@@ -2,8 +2,6 @@
 
 import shutil
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -122,29 +120,6 @@ def test_what_fails_at_any_place_is_done_once_by_the_next_start(
     assert struck
     drive(only(job, *SHARDS, seed=seed + 9))
     assert check(job, SHARDS) == []
-
-
-def test_kills_at_any_moment_lose_and_double_nothing_and_no_reader_sees_a_row_come_or_go(seed: int) -> None:
-    ended = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "tests.campaigns.kill_sink",
-            "--kills",
-            "6",
-            "--frames",
-            "300",
-            "--seed",
-            str(seed),
-            "--no-figures",
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "kills 6," in ended.stdout
 
 
 def test_a_staged_file_that_crosses_the_token_is_trimmed(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,13 +21,12 @@ from connectors.plans import shard_of
 from connectors.positions import expected_position
 from connectors.slots import Store, open_store
 from tests.campaigns.exactly_once import Row, published
-from tests.campaigns.kill import MEMORY, free_addresses
 from tests.campaigns.recorded import append, entries, record
+from tests.campaigns.rounds import MEMORY, free_addresses
 from tests.campaigns.running import output, straight
 
 ROOT = Path(__file__).parent.parent.parent
 SHARDS = ("binance-0", "binance-1", "binance-2")
-PATIENCE_SECONDS = 60
 
 
 def recovery(directory: Path) -> str:
@@ -41,26 +40,11 @@ def recovery(directory: Path) -> str:
 def run(directory: Path, processes: int = 1, **job: Any) -> None:
     """Run the flow to its end in so many processes."""
     addresses = free_addresses(processes) if processes > 1 else ()
-    started = [
-        subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "tests.campaigns.running",
-                json.dumps(
-                    {"directory": str(directory), "recovery": recovery(directory), "process": process}
-                    | {"addresses": addresses, **job}
-                ),
-            ],
-            cwd=ROOT,
-        )
-        for process in range(processes)
-    ]
-    try:
-        assert [process.wait(PATIENCE_SECONDS) for process in started] == [0] * processes
-    finally:
-        for process in started:
-            process.kill()
+    told = {"directory": str(directory), "recovery": recovery(directory), "addresses": addresses, **job}
+    jobs = [told | {"process": process} for process in range(processes)]
+    command = [sys.executable, "-m", "tests.campaigns.rounds", json.dumps(jobs)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 @pytest.fixture
@@ -166,9 +150,15 @@ def facts(rows: dict[str, list[Row]]) -> list[tuple[str, str]]:
     )
 
 
-def test_killed_anywhere_in_any_number_of_processes_it_gives_the_same(seed: int) -> None:
+@pytest.mark.parametrize(("sink", "kills"), [("files", 12), ("lake", 6)])
+def test_killed_anywhere_in_any_number_of_processes_it_gives_the_same(
+    sink: str, kills: int, seed: int
+) -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "tests.campaigns.kill", "--kills", "12", "--seed", str(seed), "--no-figures"],
+        [
+            *(sys.executable, "-m", "tests.campaigns.kill", "--sink", sink, "--kills", str(kills)),
+            *("--frames", "3000", "--seed", str(seed), "--no-figures"),
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -176,7 +166,7 @@ def test_killed_anywhere_in_any_number_of_processes_it_gives_the_same(seed: int)
     )
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "kills 12, rounds" in ended.stdout
+    assert f"kills {kills}, rounds" in ended.stdout
     assert "lost 0, doubled 0, failures 0" in ended.stdout
 
 

@@ -22,7 +22,7 @@ from connectors.settings import MetricsSettings
 from connectors.slots import Slot
 from connectors.source import PartitionStatus
 from dataflows.observation import Observation
-from tests.campaigns.kill import free_addresses
+from tests.campaigns.rounds import free_addresses
 from tests.dataflows.test_metrics import decoded
 
 ROOT = Path(__file__).parent.parent.parent

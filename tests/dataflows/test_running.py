@@ -18,7 +18,7 @@ from connectors.settings import Settings
 from connectors.slots import Slot, read
 from dataflows.recovery import Command
 from dataflows.running import cautions, is_placed, only
-from tests.campaigns.kill import free_addresses
+from tests.campaigns.rounds import free_addresses
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE_SECONDS = 60
