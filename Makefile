@@ -57,6 +57,8 @@ requirements: build/uv/bin/uv ## Pin what pyproject.toml asks for (UPGRADE=--upg
 	@$(COMPILE) --output-file requirements.txt
 	@$(COMPILE) --extra dev --constraint requirements.txt --output-file requirements-dev.txt
 	@$(COMPILE) --extra dev --extra bench --constraint requirements.txt --output-file requirements-bench.txt
+	@$(COMPILE) --extra dev --extra services --constraint requirements-dev.txt --output-file requirements-services.txt
+	@$(COMPILE) --extra interop --constraint requirements.txt --output-file requirements-interop.txt
 
 COMPILE = build/uv/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-header $(UPGRADE)

@@ -3,25 +3,33 @@
 A table is never narrowed and a column never changed: what this release does not know is left as it is.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import (
     CommitFailedException,
     CommitStateUnknownException,
+    NoSuchNamespaceError,
     NoSuchTableError,
+    NotInstalledError,
+    RESTError,
     ServerError,
     ServiceUnavailableError,
     TableAlreadyExistsError,
     TooManyRequestsError,
 )
+from pyiceberg.io import load_file_io
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
-from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import DatabaseError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
 
 from connectors import files
 from connectors.errors import TapeError
+from connectors.servers import catalog_properties, refusal, store_properties, words
 from connectors.slots import Store
 from schemas.iceberg import TABLES, iceberg_schema, partition_spec, sort_order
 
@@ -61,32 +69,72 @@ class LakeError(TapeError):
     """The lake cannot be used as asked."""
 
 
+class Refused(LakeError):
+    """A server said no: somebody must do something about it."""
+
+
 def is_outage(error: BaseException) -> bool:
     """Whether waiting helps; to be refused does not pass by itself."""
-    return isinstance(error, OUTAGES) and not isinstance(error, PermissionError)
+    return isinstance(error, OUTAGES) and refusal(error) is None
 
 
-def open_catalog(directory: Path, uri: str = "", warehouse: str = "") -> Catalog:
+@contextmanager
+def explained() -> Iterator[None]:
+    """What somebody must do something about is an error of ours; what passes by itself stays what it is."""
+    try:
+        yield
+    except (*OUTAGES, RESTError, NotInstalledError, DatabaseError) as error:
+        hint = refusal(error)
+        if hint is None:
+            raise
+        raise Refused(f"the lake cannot be used: {words(error)}", hint=hint) from error
+
+
+def open_catalog(
+    directory: Path, uri: str = "", warehouse: str = "", *, secret: str = "", **s3: str
+) -> Catalog:
     """The catalog at a URI, SQL or REST; without one a SQLite file beside the lake in the store's directory.
 
-    What PyIceberg finds of its own in the environment, such as credentials, adds to it.
+    What PyIceberg finds of its own in the environment adds to it.
     """
     directory = directory.absolute()
     if not uri:
         directory.mkdir(parents=True, exist_ok=True)
-        uri, warehouse = f"sqlite:///{directory / 'catalog.db'}", warehouse or f"file://{directory}/lake"
-    kind = "rest" if uri.startswith(("http://", "https://")) else "sql"
-    properties = {"type": kind, "uri": uri, "py-io-impl": files.NAME}
-    if warehouse:
-        properties["warehouse"] = warehouse
-    return load_catalog(NAME, **properties)
+        uri = f"sqlite:///{directory / 'catalog.db'}"
+    properties = catalog_properties(uri, warehouse, secret, directory) | store_properties(**s3)
+    properties["py-io-impl"] = files.NAME
+    with explained():
+        for _ in range(ATTEMPTS_MAX - 1):
+            # Several may be the first that look at a database, and then each makes its tables.
+            with suppress(IntegrityError, ProgrammingError):
+                return load_catalog(NAME, **properties)
+        return load_catalog(NAME, **properties)
+
+
+def at_once(opened: Callable[[], Catalog]) -> Catalog:
+    """The catalog for somebody who has never had it: what is mistyped must not look like an outage."""
+    try:
+        catalog = opened()
+        with explained():
+            catalog.list_namespaces()
+            warehouse = catalog.properties.get("warehouse", "")
+            # Where a REST catalog's tables are is its own affair.
+            if catalog.properties.get("type") == "sql" and urlsplit(warehouse).scheme == "s3":
+                load_file_io(catalog.properties, warehouse).new_input(f"{warehouse}/tape").exists()
+    except (*OUTAGES, RESTError, NoSuchNamespaceError) as error:
+        raise LakeError(
+            f"the lake cannot be reached: {words(error)}",
+            hint="see whether its servers run; set lake.catalog, lake.warehouse or lake.store_endpoint",
+        ) from error
+    return catalog
 
 
 def open_table(catalog: Catalog, record_type: type[Struct], store: Store) -> Table:
     """The table that keeps records of this type, made or grown where needed."""
     for attempt in range(ATTEMPTS_MAX):
         try:
-            return grown(found_or_made(catalog, record_type, store), record_type)
+            with explained():
+                return grown(found_or_made(catalog, record_type, store), record_type)
         # The last is how a SQL catalog says that somebody else is making the namespace at this moment.
         except (CommitFailedException, TableAlreadyExistsError, IntegrityError):
             if attempt == ATTEMPTS_MAX - 1:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from connectors.catalog import LakeError, is_outage
+from connectors.catalog import LakeError, Refused, explained, is_outage
 from connectors.failpoints import failpoint
 from connectors.publishing import LakeTable, Pending
 
@@ -117,9 +117,12 @@ class Courier:
         pause, began = OUTAGE_SECONDS_FIRST, 0.0
         while True:
             try:
-                result = attempt()
+                with explained():
+                    result = attempt()
             except Exception as error:
-                if not is_outage(error) or until.is_set():
+                # What worked before and is refused now is mended without us: capture must not end for it.
+                waits = is_outage(error) or (isinstance(error, Refused) and self._begun.is_set())
+                if not waits or until.is_set():
                     raise
                 if not began:
                     began = time.monotonic()

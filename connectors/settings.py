@@ -4,12 +4,21 @@
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    Strict,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from connectors.errors import TapeError, nearest, unknown
@@ -54,8 +63,8 @@ def suggest_symbol(text: str, known: Iterable[str] = ()) -> str:
     return (joined + begun + [nearest(plain, known) or known[0]])[0]
 
 
-def address(schemes: tuple[str, str]) -> AfterValidator:
-    """A URL of the two schemes, the plain one only on this machine, and never with a password in it."""
+def address(schemes: tuple[str, str]) -> Callable[[str], str]:
+    """Takes a URL of the two schemes, the plain one only on this machine, and never with a password in it."""
     plain, secure = schemes
 
     def check(url: str) -> str:
@@ -70,17 +79,30 @@ def address(schemes: tuple[str, str]) -> AfterValidator:
             )
         return url
 
-    return AfterValidator(check)
+    return check
+
+
+web_address = address(("http", "https"))
 
 
 def known_catalog(url: str) -> str:
     """The URL of a catalog that we can open, or ValueError; credentials come from the environment."""
     kind = urlsplit(url).scheme.partition("+")[0]
-    if url and kind not in ("sqlite", "postgresql", "http", "https"):
-        raise ValueError(f'expected a URL, got "{url}" (try "postgresql+psycopg://HOST/DATABASE")')
+    if kind in ("http", "https"):
+        return web_address(url)
+    if url and kind not in ("sqlite", "postgresql"):
+        raise ValueError(f'expected a URL, got "{url}" (try "postgresql://USER@HOST/DATABASE")')
     if urlsplit(url).password:
-        raise ValueError("a URL must not carry a password: URLs are shown (try PGPASSWORD or ~/.pgpass)")
+        raise ValueError("a URL must not carry a password: URLs are shown (try TAPE_LAKE__CATALOG_SECRET)")
     return url
+
+
+def known_warehouse(place: str) -> str:
+    """Where tables can be, or ValueError; a REST catalog gives its warehouses names of its own."""
+    scheme = urlsplit(place).scheme
+    if scheme not in ("", "s3", "file"):
+        raise ValueError(f'expected a directory or s3://, got "{place}" (try "s3://BUCKET/lake")')
+    return place
 
 
 class Section(BaseModel):
@@ -105,10 +127,10 @@ class VenueSettings(Section):
     connections: Whole = Field(
         default=1, ge=1, le=2, description="connections of a shard; the second makes a disconnect invisible"
     )
-    websocket_urls: tuple[Annotated[str, address(("ws", "wss"))], ...] = Field(
+    websocket_urls: tuple[Annotated[str, AfterValidator(address(("ws", "wss")))], ...] = Field(
         default=(), description="instead of the venue's own, in order of preference"
     )
-    rest_urls: tuple[Annotated[str, address(("http", "https"))], ...] = Field(
+    rest_urls: tuple[Annotated[str, AfterValidator(web_address)], ...] = Field(
         default=(), description="instead of the venue's own, in order of preference"
     )
 
@@ -223,14 +245,45 @@ class LakeSettings(Section):
         default="",
         description="sqlite:, postgresql: or https: URL of the catalog; without it a file beside the store",
     )
-    warehouse: str = Field(
-        default="", description="where tables are, such as s3://bucket; without it beside the store"
+    catalog_secret: SecretStr = Field(
+        default=SecretStr(""), description="password for PostgreSQL; CLIENT:SECRET or a token for https:"
     )
+    warehouse: Annotated[str, AfterValidator(known_warehouse)] = Field(
+        default="", description="directory or s3://BUCKET of the tables; without it beside the store"
+    )
+    store_endpoint: Annotated[str, AfterValidator(lambda url: url and web_address(url))] = Field(
+        default="", description="URL of an S3 store; without it Amazon's"
+    )
+    store_region: str = Field(default="", description="region of the S3 store; without it found out")
+    store_access_key: str = Field(
+        default="", description="name of the key for S3; without it as Amazon's own programs find one"
+    )
+    store_secret_key: SecretStr = Field(default=SecretStr(""), description="the key for S3")
     commit_seconds: Number = Field(
         default=5.0,
         ge=0,
         description="how often at most a table is committed to; more often makes more and smaller files",
     )
+    maintain: Switch = Field(default=True, description="`tape run` looks after the tables while it runs")
+    retention_days: dict[str, Annotated[Whole, Field(ge=1)]] = Field(
+        default={}, description="by table, how many days are kept; one that is not named keeps everything"
+    )
+    reader_seconds: Number = Field(
+        default=300.0, gt=0, description="how long a reader may take; what it opened is not removed before"
+    )
+    tag_days: Whole = Field(
+        default=7, ge=0, description="how long the last snapshot of each day can still be read"
+    )
+
+    def access(self) -> dict[str, str]:
+        """What `open_catalog` takes beside the catalog and the warehouse; not for showing."""
+        return {
+            "secret": self.catalog_secret.get_secret_value(),
+            "endpoint": self.store_endpoint,
+            "region": self.store_region,
+            "access_key": self.store_access_key,
+            "secret_key": self.store_secret_key.get_secret_value(),
+        }
 
 
 class MetricsSettings(Section):

@@ -2,8 +2,15 @@
 
 import os
 import random
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.services.programs import NotHere
+
+if TYPE_CHECKING:
+    from tests.services.lakes import Servers
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,6 +51,26 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in [name for name in os.environ if name.startswith("TAPE_")]:
         monkeypatch.delenv(variable)
     monkeypatch.setenv("TAPE_MODE", "simulated")
+
+
+@pytest.fixture(scope="session")
+def lake_servers() -> Iterator["Servers"]:
+    """Real catalogs and stores, started when the first test needs one."""
+    from tests.services.lakes import servers  # noqa: PLC0415  # a second, which most runs need not spend
+
+    with servers() as started:
+        yield started
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """A test whose server is not installed is skipped, and says how to get it."""
+    if call.excinfo is not None and isinstance(call.excinfo.value, NotHere):
+        try:
+            pytest.skip(str(call.excinfo.value))
+        except pytest.skip.Exception:
+            call.excinfo = pytest.ExceptionInfo.from_current()
+    return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -17,6 +17,7 @@ import msgspec
 import pyarrow as pa
 import structlog
 from msgspec import Struct
+from pyiceberg.catalog import Catalog
 
 from connectors.catalog import open_catalog
 from connectors.durable import Durable
@@ -43,8 +44,13 @@ class Job(Struct, frozen=True):
     commit_seconds: float = 0.0
     catalog: str = ""
     warehouse: str = ""
+    access: dict[str, str] = {}
     stop_at: int = 0  # end there, without closing, as a zombie does
     close: bool = True
+
+    def open(self) -> Catalog:
+        """The catalog of the lake."""
+        return open_catalog(Path(self.directory), self.catalog, self.warehouse, **self.access)
 
 
 def rows_of(shard: str, position: int) -> Iterator[Any]:
@@ -128,7 +134,7 @@ class Driver:
         self.stop = threading.Event()
         self.durable = Durable()
         self.lake = Lake(
-            lambda: open_catalog(self.directory, job.catalog, job.warehouse),
+            job.open,
             store,
             self.directory,
             job.own,
@@ -200,7 +206,7 @@ def drive(job: Job) -> None:
 
 def check(job: Job, shards: tuple[str, ...]) -> list[str]:
     """What is wrong with the tables, compared row by row; and no tail may be left."""
-    catalog = open_catalog(Path(job.directory), job.catalog, job.warehouse)
+    catalog = job.open()
     problems = []
     for record_type in (Frame, Trade, DeadLetter, Gap):
         name = TABLES[record_type].name
