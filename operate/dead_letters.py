@@ -1,7 +1,7 @@
 """`tape dead-letters`: what was refused and why, its bytes, and what today's code would make of it.
 
 The journal is the truth: it is read from its beginning through every step that can refuse, as some refusals
-depend on what came before. Nothing is changed by looking.
+depend on what came before. Looking changes nothing; what is published goes into the journal again.
 """
 
 from base64 import b64encode
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from dataflows.steps.batch import Batch
     from schemas import Frame
 
+# Of a payload on a screen: hostile ones have megabytes.
+SHOWN_CHARACTERS_MAX = 2_000
+
 Message = Trade | Quote | Control | DeadLetter
+ACCEPTED = (KINDS[Trade], KINDS[Quote])
 
 
 @click.group("dead-letters")
@@ -115,12 +119,17 @@ def show(session: Session, directory: Path | None, as_json: bool, message_id: st
         return
     told["received"] = moment(letter.received)
     for name, value in told.items():
-        text = b64encode(value).decode() if isinstance(value, bytes) else str(value)
-        click.echo(f"{name + ':':<19}{visible(text)}")
+        text = b64encode(value).decode() if isinstance(value, bytes) else "-" if value is None else str(value)
+        more = len(text) - SHOWN_CHARACTERS_MAX
+        cut = f" … and {more:,} characters more (--json shows all)" if more > 0 else ""
+        click.echo(f"{name + ':':<19}{visible(text[:SHOWN_CHARACTERS_MAX])}{cut}")
 
 
 @command.command("retry")
 @click.argument("message_ids", nargs=-1, required=True)
+@click.option(
+    "--publish", is_flag=True, help="Put the frames of those that are accepted into the journal again."
+)
 @of_journals
 @click.pass_context
 def retry(
@@ -129,21 +138,46 @@ def retry(
     directory: Path | None,
     as_json: bool,
     message_ids: tuple[str, ...],
+    publish: bool,
 ) -> None:
-    """Say what today's code makes of these messages; ends with 1 if it refuses any. Changes nothing.
+    """Say what today's code makes of these messages; ends with 1 if it refuses any.
 
-    A message that was refused before and is accepted now is published by replaying the journal.
+    Changes nothing unless told to publish; then the next run stores what is accepted. What else is in the
+    same frames was stored before and is dropped as a duplicate.
     """
-    rows = [one.row() for one in judgements(session, directory, message_ids)]
-    print_rows(rows, as_json=as_json)
-    refused = sum(row["now"] in ("dead_letter", "nothing") for row in rows)
-    click.echo(
-        f"{len(rows) - refused} accepted, {refused} not; nothing was changed: "
-        "replaying the journal publishes what is accepted now",
-        err=True,
-    )
+    found = judgements(session, directory, message_ids)
+    print_rows([one.row() for one in found], as_json=as_json)
+    accepted = [one for one in found if one.now in ACCEPTED]
+    refused = sum(one.now in ("dead_letter", "nothing") for one in found)
+    if publish:
+        append(session, directory, accepted)
+        done = f"{len(accepted)} journalled again: the next run stores them"
+    else:
+        done = "nothing was changed: --publish stores what is accepted now"
+    click.echo(f"{len(found) - refused} accepted, {refused} not; {done}", err=True)
     if refused:
         context.exit(1)
+
+
+def append(session: Session, directory: Path | None, accepted: Sequence["Judgement"]) -> None:
+    """Put the frames of these messages behind the journals' ends, as they were received."""
+    from connectors.journal import Journal
+    from connectors.positions import expected_position
+
+    again = {(one.frame.shard, one.frame.position): one.frame for one in accepted if one.frame}
+    for shard in sorted({shard for shard, _ in again}):
+        (path,) = chosen(session, directory, shard)
+        frames = [frame for (of, _), frame in sorted(again.items()) if of == shard]
+        journal = Journal.open(
+            path,
+            exchange=frames[0].exchange,
+            shard=shard,
+            now=frames[-1].received,
+            expected_position=expected_position(path.parent.parent, shard),
+        )
+        journal.append([(one.received, one.connection, one.number, one.kind, one.payload) for one in frames])
+        journal.sync()
+        journal.close()
 
 
 class Judgement(NamedTuple):
@@ -152,6 +186,7 @@ class Judgement(NamedTuple):
     message_id: str
     now: str  # its kind, or `duplicate`, or `nothing` where the frame holds fewer messages
     message: Message | None
+    frame: "Frame | None" = None
 
     def row(self) -> dict[str, object]:
         """For a table."""
@@ -192,7 +227,8 @@ def judge(message_id: str, found: list[Message], batch: "Batch") -> Judgement:
     if not found:
         return Judgement(message_id, "nothing", None)
     kept = any(record is found[0] for record in batch.records)
-    return Judgement(message_id, KINDS[type(found[0])] if kept else "duplicate", found[0])
+    frame = next(one for one in batch.frames if one.position == found[0].platform_sequence)
+    return Judgement(message_id, KINDS[type(found[0])] if kept else "duplicate", found[0], frame)
 
 
 def place(message_id: str) -> tuple[str, int, int]:

@@ -10,6 +10,7 @@ import pytest
 
 from connectors.blocks import Entry
 from connectors.journal import Journal
+from connectors.journal_reader import JournalReader
 from connectors.segments import segment_paths
 from connectors.venues import VENUES
 from connectors.venues.protocol import instrument
@@ -152,6 +153,28 @@ def test_retry_says_what_the_code_of_today_makes_of_it(
     said = capsys.readouterr()
     assert "binance:spot:BTC-USDT:0:9" in said.out
     assert said.err.startswith("1 accepted, 0 not; nothing was changed")
+    # Put into the journal again it is what the next run stores, once however often it is done.
+    for _ in range(2):
+        assert cli.run(["dead-letters", "retry", "--publish", asked[0]]) == 0
+        assert capsys.readouterr().err.startswith("1 accepted, 0 not; 1 journalled again")
+    assert cli.run(["journal", "verify"]) == 0
+    reader = JournalReader(directory, exchange="binance", shard="binance-0")
+    *_, old, _, last, again = reader.read(100)
+    reader.close()
+    assert last == msgspec.structs.replace(again, position=again.position - 1)
+    assert last == msgspec.structs.replace(old, position=last.position)
+
+
+def test_hostile_bytes_do_not_fill_the_screen(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    payload = b"[" * 100_000
+    journal = Journal.open(directory, exchange="binance", shard="binance-0", now=NOW)
+    journal.append([(NOW + 9 * SECOND, CONNECTION, 9, "data", payload)])
+    journal.close()
+    assert cli.run(["dead-letters", "show", "binance:binance-0:9:0"]) == 0
+    shown = capsys.readouterr().out
+    assert "… and 98,000 characters more (--json shows all)" in shown
+    assert len(shown) < 3_000
+    assert told(capsys, "show", "binance:binance-0:9:0")["payload"] == payload.decode()
 
 
 def test_a_journal_whose_beginning_is_gone_is_read_with_the_kept_instruments(
