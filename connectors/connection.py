@@ -14,22 +14,19 @@ from connectors.resilience import (
     Policy,
     Problem,
     endpoints,
-    is_stale,
     rotation_due,
     silence_limit,
     with_room_for_pongs,
 )
-from connectors.rest import Rest, Unanswered
-from connectors.venues.decoding import pack_page
-from connectors.venues.protocol import Instrument, PageHeader, Venue
+from connectors.rest import Rest
+from connectors.staleness import Watch
+from connectors.venues.protocol import Instrument, Venue
 from connectors.websocket import EXPECTED, Socket, connection_problem, ended, open_socket
-from schemas import Control, Frame, Trade
-from schemas.health import ConnectionEvent, FrameKind
+from schemas import Control, Frame
+from schemas.health import ConnectionEvent
 
 State = Literal["connecting", "open", "backoff", "held", "closed"]
 
-# How many symbols are asked about when a whole connection is silent: one that trades on is proof enough.
-ASKED_SYMBOLS_MAX = 5
 # A venue that refuses everything says so in the log this often per connection.
 SAID_MAX = 5
 
@@ -89,9 +86,9 @@ class Connection:
         self.classify = shared.venue.classify
         self.id = intake.new_connection()
         self.logger = logger.bind(connection=self.id)
+        self.watch = Watch(shared.rest, self.by_native, intake, policy=policy, logger=self.logger)
         self.state: State = "connecting"
         self.frames = self.data = self.bytes = self.last_frame = self.last_data = self.said = 0
-        self.is_quiet = False  # REST confirmed that the market is
         self.healthy = 0  # how often it has proved well
         self.first_frame = asyncio.Event()
         self.rotate = asyncio.Event()
@@ -132,12 +129,16 @@ class Connection:
         if kind == "data":
             self.data += 1
             self.last_data = received
+            if self.watch.unheard:
+                self.watch.hear(payload)
         else:
             self.read_control(received, payload)
 
     def read_control(self, received: int, payload: bytes) -> None:
         """Act on a shutdown notice; repeat what the venue refuses."""
-        for record in self.shared.venue.decode(self.frame("control", received, payload), self.by_native):
+        # For the decoder only: the journal numbers its own.
+        frame = Frame(self.shared.venue.name, "", 0, self.id, self.frames, received, "control", payload)
+        for record in self.shared.venue.decode(frame, self.by_native):
             if not isinstance(record, Control):
                 continue
             if record.what == "shutdown":
@@ -148,10 +149,6 @@ class Connection:
                 self.logger.warning(
                     f"venue says {record.what}", symbol=record.symbol, detail=record.detail[:200]
                 )
-
-    def frame(self, kind: FrameKind, received: int, payload: bytes) -> Frame:
-        """A frame for the decoder only; the journal numbers its own."""
-        return Frame(self.shared.venue.name, "", 0, self.id, self.frames, received, kind, payload)
 
     async def run(self) -> Problem:
         """Subscribe and watch until it ends; why it did."""
@@ -195,47 +192,20 @@ class Connection:
             if due is not None and now() >= due:
                 self.rotate.set()
             proved = (self.healthy + 1) * self.policy.healthy_seconds
-            if now() >= self.opened + proved and (self.data or self.is_quiet):
+            if now() >= self.opened + proved and (self.data or self.watch.is_quiet):
                 self.healthy += 1
                 self.endpoint.breaker.succeed()
 
     async def watch_data(self) -> None:
-        """Without data, ask REST whether the market moves; where it does, the stream is dead."""
-        pause = self.policy.idle_seconds / 3
-        before: dict[str, int] = {}
-        while pause and self.instruments:
-            seen = self.data
-            await asyncio.sleep(pause)
-            if self.data != seen or self.intake.brakes:
-                before = {}
-                continue
-            newest = await self.newest_ids()
-            symbol = is_stale(before, newest)
-            if symbol is not None and self.data == seen:
-                self.give_up(Problem("stale", f"{symbol} is at id {newest[symbol]} and the stream is silent"))
-            self.is_quiet = bool(before) and bool(newest)
-            before |= newest
-
-    async def newest_ids(self) -> dict[str, int]:
-        """The newest trade id by symbol, as REST has it; empty where it does not answer."""
-        venue = self.shared.venue
-        newest: dict[str, int] = {}
-        for listed in self.instruments[:ASKED_SYMBOLS_MAX]:
-            request = venue.recent(listed)
-            try:
-                answer = await self.shared.rest.ask(request, patience_seconds=self.policy.idle_seconds)
-            except Unanswered as problem:
-                self.logger.info("cannot tell whether the market is quiet", why=str(problem))
-                return {}
-            header = PageHeader(listed.native, 0, 2**63 - 1, 0, request, answer.status)
-            frame = self.frame("repair", self.intake.clock(), pack_page(header, answer.body))
-            ids = [
-                each.source_sequence
-                for each in venue.decode_page(frame, self.by_native).records
-                if isinstance(each, Trade) and each.source_sequence is not None
-            ]
-            newest |= {listed.symbol: max(ids)} if ids else {}
-        return newest
+        """Leave a stream that is dead: at once where it is all silent, else when the next one is open."""
+        if not self.policy.idle_seconds or not self.instruments:
+            return
+        problem = await self.watch.until_dead()
+        if self.watch.is_mute:
+            self.give_up(problem)
+        else:
+            self.problem = problem
+            self.rotate.set()
 
     def give_up(self, problem: Problem) -> None:
         """End it without a goodbye that nobody would answer."""

@@ -95,6 +95,8 @@ class Keeper:
         if task.done():
             del self.open[current]
             await self.count(current, task.result())
+        elif current.problem is not None:
+            await self.count(current, current.problem)
         elif current.healthy:
             self.forget_failures()
         else:
@@ -127,8 +129,8 @@ class Keeper:
 
     async def count(self, failed: Connection, problem: Problem) -> None:
         """Draw the consequences of an end: breaker, counters, one line, a wait before the next attempt."""
-        # A stream that brings us what we refuse does so again, however well it lived until then.
-        if not failed.healthy or problem.kind in ("oversize", "protocol"):
+        # A stream that brings us what we refuse, or not what we want, does so again, however well it lived.
+        if not failed.healthy or problem.kind in ("oversize", "protocol", "stale"):
             failed.endpoint.breaker.fail(asyncio.get_running_loop().time())
             self.failures += 1
         else:

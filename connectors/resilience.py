@@ -207,11 +207,6 @@ def retry_after(text: str | None) -> float | None:
         return None
 
 
-def is_stale(before: dict[str, int], after: dict[str, int]) -> str | None:
-    """The symbol whose newest trade id rose while the stream brought no data; None: the market is quiet."""
-    return next((symbol for symbol, newest in after.items() if newest > before.get(symbol, newest)), None)
-
-
 def network_problem(error: BaseException) -> Problem | None:
     """What the system says about a socket, also where a library wrapped it; None for anything else."""
     found = [

@@ -96,39 +96,6 @@ def test_a_silent_peer_that_answers_pings_is_kept(
         until(lambda: run.frames_seen > before)
 
 
-@pytest.mark.parametrize("venue", ["binance", "kraken", "coinbase"])
-def test_a_stream_without_data_while_the_market_trades_is_left(
-    venue: str, venues: Any, capturing: Any, until: Any, policy: Policy
-) -> None:
-    attentive = replace(policy, idle_seconds=1.5)
-    with venues(rate=100, venues=[venue]) as sim, capturing(sim, venue, policy=attentive) as run:
-        until(lambda: run.flowing)
-        sim.freeze(venue, 30.0, heartbeats=True)
-        until(lambda: run.keeper.ends == {"stale": 1} and run.flowing, 15)
-        assert sim.oracle[venue].fired["freeze_data"] == 1
-
-
-def test_a_quiet_market_is_left_in_peace(venues: Any, capturing: Any, until: Any, policy: Policy) -> None:
-    attentive = replace(policy, idle_seconds=0.6)
-    with venues(rate=0.001, venues=["binance"]) as sim, capturing(sim, policy=attentive) as run:
-        asked = sim.oracle["binance"].requests
-        until(lambda: sum("/api/v3/trades" in what for _, what, _ in list(asked)) >= 9)
-        assert run.keeper.ends == {}
-        assert len(sim.oracle["binance"].connects) == 1
-
-
-@pytest.mark.parametrize("status", [500, 429])
-def test_while_rest_cannot_tell_the_connection_is_kept(
-    status: int, venues: Any, capturing: Any, until: Any, policy: Policy
-) -> None:
-    with venues(rate=0.001, venues=["binance"]) as sim:
-        sim.rest_fail("binance", status, 1_000)
-        with capturing(sim, policy=replace(policy, idle_seconds=0.3)) as run:
-            until(lambda: sim.oracle["binance"].fired["rest_fail"] >= 1)
-            time.sleep(0.5)
-            assert run.keeper.ends == {}
-
-
 @pytest.mark.parametrize(("fault", "kind"), [("huge", "oversize"), ("bomb", "protocol")])
 def test_an_endless_message_ends_the_connection_and_nothing_else(
     fault: str, kind: str, venues: Any, capturing: Any, until: Any

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -11,6 +12,7 @@ import structlog
 
 from connectors.journal_reader import JournalReader
 from connectors.repair import Hole, RepairPolicy, Repairs, Span, spans
+from connectors.resilience import Policy
 from connectors.venues import VENUES
 from dataflows.chain import chain
 from dataflows.steps.batch import batch_of
@@ -117,6 +119,36 @@ def test_a_disconnect_is_a_hole_that_closes(venues: Venues, repairing: Any, unti
         until(lambda: any(gap.last_missing - gap.first_missing > 2_400 for gap in flow.ends("open")), 20)
         until(lambda: len(flow.ends("open")) == len(flow.ends("repaired")), seconds=30)
         assert not flow.missing("BTC-USDT")
+
+
+def test_a_symbol_whose_stream_stays_dead_is_filled_from_history_and_ends_complete(
+    venues: Venues, repairing: Any, until: Any, policy: Policy
+) -> None:
+    attentive = replace(policy, idle_seconds=0.9)
+    with venues(rate=100, venues=["binance"]) as sim, repairing(sim, "binance", policy=attentive) as flow:
+        until(lambda: len(flow.trades) > 20)
+        sim.stall("binance", "BTCUSDT", 60.0)
+        until(lambda: flow.run.keeper.ends.get("stale", 0) >= 2, 20)  # the next stream was no better
+        stalled = until(lambda: [gap for gap in flow.ends("repaired") if gap.symbol == "BTC-USDT"], 20)
+        sim.stall("binance", "BTCUSDT", 0)
+        # Back on the stream, which the gaps of the silence precede.
+        until(lambda: any(ids_after(flow, gap) for gap in stalled), 20)
+        until(lambda: len(flow.ends("open")) == len(flow.ends("repaired")), seconds=30)
+        assert sim.oracle["binance"].fired["stall"] >= 1
+        assert not flow.missing("BTC-USDT")
+        assert not flow.ends("lost")
+        filled = [trade for trade in flow.trades.values() if trade.symbol == "BTC-USDT"]
+        assert sum(trade.origin == "repair" for trade in filled) > 10
+        truth = [sim.oracle["binance"].trade("BTCUSDT", each.source_sequence) for each in filled]
+        assert [Decimal(each.price) for each in filled] == [Decimal(each.price) for each in truth if each]
+
+
+def ids_after(flow: Flow, gap: Gap) -> bool:
+    """Whether the stream has brought ids above a gap."""
+    return any(
+        symbol == gap.symbol and number > gap.last_missing and trade.origin == "live"
+        for (symbol, number), trade in list(flow.trades.items())
+    )
 
 
 def test_what_the_venue_no_longer_has_ends_as_lost(venues: Venues, repairing: Any, until: Any) -> None:
