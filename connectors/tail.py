@@ -6,7 +6,7 @@ then: what is gone from the tails by that time is in the table.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,14 +82,20 @@ class Tail:
 
 
 def as_of_now(catalog: Catalog, directory: Path, record_type: type[Struct]) -> Instant:
-    """The table and the tails of this host, of one instant."""
+    """The table and the tails of this host, of one instant, with all rows: for small tables."""
+    table, rows = unpublished(lambda: catalog.load_table(TABLES[record_type].name), directory, record_type)
+    return Instant(table, table.scan().to_arrow(), rows)
+
+
+def unpublished(
+    load: Callable[[], Table], directory: Path, record_type: type[Struct]
+) -> tuple[Table, pa.Table]:
+    """The newest of the table that is loaded so, and the rows of this host's tails that are not in it."""
     tails = staged(directory, record_type)
-    table = catalog.load_table(TABLES[record_type].name)
+    table = load()
     published = {shard: token.position for shard, token in tokens_of(table).items()}
     above = [only_above(record_type, parts, published.get(shard, 0)) for shard, parts in tails.items()]
-    return Instant(
-        table, table.scan().to_arrow(), pa.concat_tables([arrow_schema(record_type).empty_table(), *above])
-    )
+    return table, pa.concat_tables([arrow_schema(record_type).empty_table(), *above])
 
 
 def staged(directory: Path, record_type: type[Struct]) -> dict[str, list[pa.Table]]:
