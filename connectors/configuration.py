@@ -178,7 +178,7 @@ def reason(error: ErrorDetails, key: Key, model: type[Settings]) -> str:
     expected, nearest_valid = EXPECTED.get(kind, error["msg"]), default_at(model, key)
     for bound, words in BOUNDS.items():
         if bound in context:
-            expected = f"{words} {context[bound]:g}"
+            expected = f"{words} {context[bound]:.12g}"
             nearest_valid = context[bound] if bound in ("ge", "le") else nearest_valid
     return f"expected {expected}{got}" + ("" if nearest_valid is None else f" (try {written(nearest_valid)})")
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -19,8 +19,7 @@ from connectors.venues.shipped import shipped_instruments
 
 def policy_of(capture: CaptureSettings) -> Policy:
     """The policy that the settings ask for."""
-    known = {field.name for field in fields(Policy)}
-    return Policy(**{name: value for name, value in capture.model_dump().items() if name in known})
+    return Policy(**capture.model_dump())
 
 
 def venues_of(settings: Settings) -> list[Venue]:

@@ -62,7 +62,7 @@ class Policy:
     flush_seconds: float = 0.005  # how long frames are gathered before they are appended as one block
     sync_seconds: float = 1.0  # what a power cut may cost, and repair refills
     segment_bytes_max: int = 64 * 1024 * 1024  # a journal file; one is removed as a whole
-    tick_seconds: float = 1.0
+    tick_seconds: float = 1.0  # windows close and repairs begin no sooner
     retry_seconds: float = 1.0  # after the disk refused
 
 

@@ -23,6 +23,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from connectors.errors import TapeError, nearest, unknown
 from connectors.venues import VENUES
+from connectors.venues.protocol import FRAME_BYTES_MAX
 
 # What is captured when nobody says otherwise.
 SYMBOLS: Mapping[str, tuple[str, ...]] = {name: venue.symbols for name, venue in VENUES.items()}
@@ -181,7 +182,7 @@ class CaptureSettings(Section):
     idle_seconds: Number = Field(
         default=30.0,
         ge=0,
-        description="without data for this long we ask whether the market is quiet; 0 never asks",
+        description="without a trade of a symbol for this long we ask whether it is quiet; 0 never asks",
     )
     rotation_seconds: Number = Field(
         default=600.0,
@@ -193,6 +194,12 @@ class CaptureSettings(Section):
     )
     healthy_seconds: Number = Field(
         default=5.0, ge=0, description="a connection that lived this long and brought data is a success"
+    )
+    frame_bytes_max: Whole = Field(
+        default=FRAME_BYTES_MAX,
+        ge=64 * 1024,
+        le=FRAME_BYTES_MAX,
+        description="longest message; venues' own are shorter than 64 KiB, decoders refuse more than 4 MiB",
     )
     queue_bytes_max: Whole = Field(
         default=64 * 1024 * 1024,
@@ -216,6 +223,18 @@ class CaptureSettings(Section):
         default=64 * 1024 * 1024,
         ge=64 * 1024,
         description="size of a journal file; one is removed as a whole",
+    )
+    tick_seconds: Number = Field(
+        default=1.0,
+        ge=0.1,
+        le=10,
+        description="how often the journal says that time passes; windows close and repairs begin no sooner",
+    )
+    retry_seconds: Number = Field(
+        default=1.0,
+        gt=0,
+        le=60,
+        description="wait before a disk that refused is tried again; nothing is read from venues meanwhile",
     )
 
     @field_validator("backoff_seconds_max")

@@ -1,6 +1,6 @@
 """From settings to shards."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import structlog
@@ -16,8 +16,11 @@ def settings(**tables: object) -> Settings:
 
 
 def test_every_number_of_the_policy_can_be_set() -> None:
-    assert policy_of(CaptureSettings()) == replace(Policy(), sync_seconds=CaptureSettings().sync_seconds)
-    assert policy_of(CaptureSettings(idle_seconds=0.0)).idle_seconds == 0
+    assert policy_of(CaptureSettings()) == Policy()
+    for field in fields(Policy):
+        value = getattr(Policy(), field.name)
+        other = value // 2 if isinstance(value, int) else value * 1.5
+        assert policy_of(CaptureSettings(**{field.name: other})) == replace(Policy(), **{field.name: other})
 
 
 def test_settings_name_addresses_or_the_venue_keeps_its_own() -> None:
