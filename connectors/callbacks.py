@@ -1,10 +1,12 @@
-"""What the engine calls is wrapped here: in a cluster it loses the text of exceptions, so we say it first."""
+"""What the engine calls is wrapped here: in a cluster it loses exceptions, so we say and keep them first."""
 
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import structlog
+
+from connectors.errors import TapeError
 
 
 class Named(Protocol):
@@ -17,9 +19,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S", bound=Named)
 
+# What our callbacks have raised in this process, the cause first; the engine ends with the first.
+failures: list[Exception] = []
+
 
 def said_first(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """The same method, but what it raises is in the log before the engine gets it."""
+    """The same method, but what it raises is in the log, once, before the engine gets it."""
 
     @wraps(method)
     def said(self: S, *arguments: P.args, **named: P.kwargs) -> R:
@@ -27,9 +32,18 @@ def said_first(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S
             return method(self, *arguments, **named)
         except StopIteration:
             raise  # the engine's word for the end of a source
-        except Exception:
-            logger: Any = structlog.get_logger()
-            logger.exception("the flow failed", where=f"{self.name}.{method.__name__}")
+        except Exception as error:
+            # One such method may call another.
+            if not any(error is known for known in failures):
+                failures.append(error)
+                expected = isinstance(error, TapeError)
+                logger: Any = structlog.get_logger()
+                logger.error(
+                    "the flow failed",
+                    where=f"{self.name}.{method.__name__}",
+                    problem=f"{type(error).__name__}: {error}",
+                    **({} if expected else {"exc_info": True}),
+                )
             raise
 
     return cast(Callable[Concatenate[S, P], R], said)

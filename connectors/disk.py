@@ -32,6 +32,9 @@ ADVICE = {
     errno.ENFILE: "raise the system's limit on open files",
 }
 
+# What the engine's snapshots of one epoch take of its disk: several times a large store's state.
+ROOM_BYTES = 16 * 1024 * 1024
+
 T = TypeVar("T")
 
 # Data and size without access times, where the system knows the difference.
@@ -66,6 +69,14 @@ def file_system(path: Path) -> str:
         return f"file system {path}"
     free, size = facts.f_bavail * facts.f_frsize, facts.f_blocks * facts.f_frsize
     return f"file system {path}, {free:,} of {size:,} bytes free"
+
+
+def require_room(path: Path, size: int) -> None:
+    """Raise what a write of so many bytes would."""
+    facts = os.statvfs(path)
+    # Some file systems do not say how large they are.
+    if facts.f_blocks and facts.f_bavail * facts.f_frsize < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def make_folder(folder: Path) -> None:

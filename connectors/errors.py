@@ -2,13 +2,32 @@
 
 from collections.abc import Iterable
 
+EXIT_FAILED = 1
+EXIT_COULD_NOT = 2
+
 
 class TapeError(Exception):
     """Something expected went wrong; `hint` says what to do about it."""
 
+    # What a process ends with; what fails although it was asked for rightly overrides it.
+    exit_code = EXIT_COULD_NOT
+
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+
+
+def explain(error: BaseException) -> tuple[str, str]:
+    """What to tell a person about an error, and what he can do; a bug is called a bug."""
+    if isinstance(error, TapeError):
+        return str(error), error.hint
+    if isinstance(error, OSError) and error.strerror:
+        where = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror}{where}", ""
+    return (
+        f"a bug in tape: {type(error).__name__}: {error}",
+        "run the same with `tape --debug …` to see the traceback, and report it",
+    )
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

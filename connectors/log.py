@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import MutableMapping
+from io import UnsupportedOperation
 from typing import Any, TextIO
 
 import structlog
@@ -31,7 +32,7 @@ LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 def start(level: str, stream: TextIO | None = None) -> None:
     """Send the log of this process to a stream (stderr) from here on."""
-    stream = stream or sys.stderr
+    stream = stream or own(sys.stderr)
     readable = stream.isatty()
     processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -50,6 +51,15 @@ def start(level: str, stream: TextIO | None = None) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=stream),
         cache_logger_on_first_use=False,
     )
+
+
+def own(stream: TextIO) -> TextIO:
+    """The same on a descriptor of ours: the engine's words are kept away from the usual one."""
+    try:
+        place = os.dup(stream.fileno())
+    except UnsupportedOperation:
+        return stream  # of a test, in memory
+    return os.fdopen(place, "w", buffering=1, encoding=stream.encoding, errors="backslashreplace")
 
 
 def colored() -> bool:

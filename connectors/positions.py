@@ -1,40 +1,93 @@
 """What recovery knows of a journal, kept beside it: the highest position that a snapshot was taken behind.
 
 The journal is opened before the engine reads its snapshots. One that lost its end must go on behind what the
-snapshots know, or new frames would get numbers that were processed already. A power cut may take back what
-was noted here, but then not the frames: those are on disk before.
+snapshots know, or new frames would get numbers that were processed already.
+
+A file is written in full when the journal is first opened, and then only over itself: noting a position needs
+no space. It holds two records, of which the older is replaced: a torn one leaves the other.
 """
 
 import os
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from struct import Struct
 
-from connectors.disk import disk_errors, sync_file
+from connectors.disk import disk_errors, make_folder, sync_file, sync_folder
 from connectors.segments import JournalError, segment_paths
 
 FOLDER = "positions"
+SUFFIX = ".position"
 
-# Written over in place: one write of this many bytes is never torn.
-DIGITS = 20
+RECORD = Struct("<QI")  # position, its checksum
+# Apart, so that no sector that a disk writes at once holds both.
+PLACES = (0, 4096)
+BYTES = 2 * PLACES[1]
+TORN = -1
+
+
+def prepare_position(directory: Path, shard: str) -> None:
+    """Take the space that noting a shard's position will ever need."""
+    path = path_of(directory, shard)
+    if path.exists():
+        return
+    with disk_errors("write", path, JournalError):
+        make_folder(path.parent)
+        new = path.with_suffix(".new")
+        with new.open("wb") as file:
+            file.write(bytes(BYTES))
+            file.flush()
+            sync_file(file.fileno())
+        new.rename(path)
+        sync_folder(path.parent)
 
 
 def remember_position(directory: Path, shard: str, position: int) -> None:
-    """Note that a snapshot is about to be taken behind this position."""
-    path = directory / FOLDER / shard
+    """Note that a snapshot is about to be taken behind this position; on disk on return."""
+    prepare_position(directory, shard)
+    path = path_of(directory, shard)
     with disk_errors("write", path, JournalError):
-        path.parent.mkdir(exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+        descriptor = os.open(path, os.O_RDWR)
         try:
-            os.pwrite(descriptor, b"%0*d\n" % (DIGITS, position), 0)
+            known = list(records(os.pread(descriptor, BYTES, 0)))
+            older = PLACES[known.index(min(known))]
+            os.pwrite(descriptor, RECORD.pack(position, checksum_of(position)), older)
+            sync_file(descriptor)
         finally:
             os.close(descriptor)
 
 
 def expected_position(directory: Path, shard: str) -> int | None:
     """How far a journal must reach at least; None where no snapshot was ever taken."""
+    path = path_of(directory, shard)
     try:
-        return int((directory / FOLDER / shard).read_bytes() or b"0")
+        held = path.read_bytes()
     except FileNotFoundError:
         return None
+    position = max(records(held)) if len(held) == BYTES else TORN
+    if position == TORN:
+        raise JournalError(
+            f"{path} is damaged: how far the journal of {shard} must reach is not known",
+            hint="restore the file; or remove it, where `tape journal verify` finds the journal whole",
+        )
+    return position or None
+
+
+def records(held: bytes) -> Iterator[int]:
+    """The positions of both records; 0 of one that was never written."""
+    for place in PLACES:
+        position, checksum = RECORD.unpack_from(held, place)
+        yield position if checksum == checksum_of(position) else TORN if position or checksum else 0
+
+
+def checksum_of(position: int) -> int:
+    """What a record says of its position; not 0 for 0."""
+    return zlib.crc32(position.to_bytes(8, "little"))
+
+
+def path_of(directory: Path, shard: str) -> Path:
+    """Where a shard's position is noted."""
+    return directory / FOLDER / f"{shard}{SUFFIX}"
 
 
 def sync_newest(journal: Path) -> None:

@@ -1,7 +1,8 @@
 """The journal as a source of the engine: one partition per slot, emitting batches of what is journalled.
 
 A partition is told apart by its position alone: everything it emits is a function of the journal. It never
-waits inside a call, but for the one pause that brings a cluster's epochs back into step.
+waits inside a call, but for the one pause that brings a cluster's epochs back into step, and for a disk that
+refuses: an epoch does not end before what it needs is on disk, and before the engine has room for it.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -17,10 +18,12 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from msgspec import Struct
 
 from connectors.callbacks import said_first
+from connectors.disk import ROOM_BYTES, disk_errors, require_room
 from connectors.durable import Durable
 from connectors.failpoints import failpoint
 from connectors.journal_reader import JournalReader
 from connectors.positions import remember_position, sync_newest
+from connectors.segments import JournalError
 from connectors.slots import Slot
 from schemas import Frame
 
@@ -40,6 +43,8 @@ STALL_SECONDS_MAX = 0.15
 PAUSE_SECONDS_BEFORE_END = 0.05
 # Asked to stop we read what capture left, a moment's worth; what is further behind is for the next start.
 STOP_SECONDS_MAX = 2.0
+# How often a disk that refuses is asked again.
+RETRY_SECONDS = 1.0
 
 Batch = TypeVar("Batch")
 State = tuple[int, int]  # version, position of the last frame emitted
@@ -63,6 +68,13 @@ class PartitionStatus:
     stall_seconds: float = 0.0  # what the end of the last epoch cost
     stall_seconds_total: float = 0.0
     pauses: int = 0  # how often it waited to be in step again
+    outage: str = ""  # why the epoch cannot end
+
+
+
+
+
+
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +91,7 @@ class Reading:
     stop: Event = field(default_factory=Event)
     durable: Durable = field(default_factory=Durable)
     sync: Callable[[Path], None] = sync_newest  # force a journal to disk
+    recovery: Path | None = None  # where the engine writes; it dies of a disk that is full
     paused: dict[int, float] = field(default_factory=dict)  # by thread: when its last pause ended
     built: Event = field(default_factory=Event)  # the engine has begun
 
@@ -180,6 +193,7 @@ class JournalPartition(StatefulSourcePartition[tuple[str, Batch | Pulse], State]
             items.append((self._slot.key, Pulse(self._slot.shard)))
         return items
 
+    @said_first
     def next_awake(self) -> datetime | None:
         """At once while there is more, else a look later; at once too when in step again."""
         if self._asleep_until:
@@ -192,20 +206,46 @@ class JournalPartition(StatefulSourcePartition[tuple[str, Batch | Pulse], State]
     def snapshot(self) -> State:
         """The position of the last frame emitted; on disk before the engine has it."""
         failpoint("source.snapshot")
+        self._outlast_disk()
         self._snapshot_at = monotonic()
         self._epoch_end = self._snapshot_at + self._reading.epoch_seconds
         self._epoch_frames = 0
-        if self._position > self._synced:
-            self._reading.sync(self._reading.journal(self._slot.shard))
-            remember_position(self._reading.directory, self._slot.shard, self._position)
-            self._synced = self._position
+        self._synced = self._position
         self._reading.durable.snapshot(self._slot.shard, self._position)
         return VERSION, self._position
 
+    @said_first
     def close(self) -> None:
         """The source has ended."""
         if self._reader is not None:
             self._reader.close()
+
+    def _outlast_disk(self) -> None:
+        """Force to disk what the snapshot is about to say; where that cannot be, wait until it can."""
+        logger: Any = structlog.get_logger()
+        while True:
+            try:
+                self._prepare_disk()
+            except JournalError as error:
+                if not self.status.outage:
+                    logger.warning("flow waits for the disk", shard=self._slot.shard, why=str(error))
+                self.status.outage = str(error)
+                if self._reading.stop.wait(RETRY_SECONDS):
+                    raise
+            else:
+                if self.status.outage:
+                    self.status.outage = ""
+                    logger.info("flow goes on", shard=self._slot.shard)
+                return
+
+    def _prepare_disk(self) -> None:
+        """All that the end of an epoch needs of disks."""
+        if self._reading.recovery is not None:
+            with disk_errors("write", self._reading.recovery, JournalError):
+                require_room(self._reading.recovery, ROOM_BYTES)
+        if self._position > self._synced:
+            self._reading.sync(self._reading.journal(self._slot.shard))
+            remember_position(self._reading.directory, self._slot.shard, self._position)
 
     def _epoch_became_durable(self, waited: float) -> None:
         """Pass the word on, and see whether we waited for another process."""

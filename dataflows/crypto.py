@@ -3,16 +3,14 @@
 `python -m bytewax.run dataflows.crypto` calls `flow`; everybody else calls `build` with ends of his own.
 """
 
-import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import FixedPartitionedSource
 from bytewax.outputs import FixedPartitionedSink
 
-from connectors.errors import TapeError
 from dataflows.chain import Chain
 from dataflows.engine import Item, apply
 
@@ -35,13 +33,8 @@ def build(
     return crypto
 
 
-def flow() -> Dataflow:
-    """The flow of this process, with capture and recovery, for the engine's own command."""
-    from dataflows.running import prepare  # noqa: PLC0415  # tests build flows without all that
+def flow() -> NoReturn:
+    """Run this process, with capture and recovery, for the engine's own command: to the end, from here."""
+    from dataflows.running import run_as_told  # noqa: PLC0415  # tests build flows without all that
 
-    try:
-        return prepare()
-    except TapeError as error:
-        hint = f"\nhint: {error.hint}" if error.hint else ""
-        print(f"error: {error}{hint}", file=sys.stderr)  # noqa: T201  # the log may not have begun
-        sys.exit(2)
+    run_as_told()

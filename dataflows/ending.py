@@ -7,10 +7,8 @@ runs. None ever becomes an exception: in a cluster that would leave all processe
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
 # From the first signal on; what orchestrators grant by default is longer.
@@ -38,7 +36,6 @@ class Ending:
         self._complete = complete  # when the engine has returned, and not by an exception
         self._logger = logger
         self._grace_seconds = grace_seconds
-        self._failed = False
 
     def listen(self) -> None:
         """Take over SIGTERM and SIGINT; for the main thread."""
@@ -49,17 +46,14 @@ class Ending:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
         threading.Thread(target=self._watch, name="ending", daemon=True).start()
-        self._excepthook, sys.excepthook = sys.excepthook, self._on_exception
 
     def returned(self) -> None:
-        """The engine is done; what it leaves is complete only where no exception ended it."""
-        if not self._failed:
-            self._release()
-            self._complete()
+        """The engine is done: what it leaves is complete."""
+        self._release()
+        self._complete()
 
     def failed(self) -> None:
         """The engine or we have failed: the journals are closed in order, nothing is completed."""
-        self._failed = True
         self._release()
 
     def _watch(self) -> None:
@@ -89,10 +83,3 @@ class Ending:
         """Another process of the cluster goes on, or something hangs: end as a crash would, which is safe."""
         self._logger.error("not stopped in time, ending now", seconds=self._grace_seconds)
         os._exit(EXIT_TOO_LATE)
-
-    def _on_exception(
-        self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
-    ) -> None:
-        """An exception that nobody caught is the end."""
-        self.failed()
-        self._excepthook(kind, error, trace)

@@ -38,6 +38,7 @@ def apply(name: str, stream: KeyedStream[Item], begin: Begin) -> KeyedStream[Ite
 class StepLogic(StatefulBatchLogic[Item, Item, Any]):
     """One shard's state of a step: batches go through it, pulses go by."""
 
+    @said_first
     def __init__(self, name: str, begin: Begin, state: tuple[str, Any] | None) -> None:
         self.name = name
         self._at_batch, self._at_snapshot = f"{name}.batch", f"{name}.snapshot"

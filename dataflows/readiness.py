@@ -15,6 +15,7 @@ def unready(capture: CaptureStatus | None, partitions: Sequence[PartitionStatus]
     found = [] if capture is None else list(capture_problems(capture))
     if not partitions:
         found.append("the flow has not begun")
+    found += [f"{one.shard}: waits for the disk: {one.outage}" for one in partitions if one.outage]
     for partition in partitions:
         # Where another process captures the shard we only know whether its end was ever reached.
         lag = written.get(partition.shard, partition.position) - partition.position

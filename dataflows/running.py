@@ -1,48 +1,46 @@
 """A process of the flow: what is started before the engine, and what is done when the engine has returned.
 
-Capture runs beside the flow and begins before it: a peer that is missing, or an engine that has to start
-again, costs no frame.
+Capture runs beside the flow and begins before it: a peer that is missing costs no frame.
 """
 
 import os
-import threading
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import structlog
 from bytewax.dataflow import Dataflow
-from bytewax.recovery import RecoveryConfig
-from bytewax.run import cli_main
 
 from connectors import log
 from connectors.capture import Capture, ShardPlan
 from connectors.configuration import load
-from connectors.errors import TapeError
+from connectors.errors import EXIT_COULD_NOT, TapeError, explain
 from connectors.intake import Writes
 from connectors.journal import Journal
 from connectors.mode import decide
 from connectors.mode import store as store_directory
 from connectors.placement import WORKERS_MAX
 from connectors.plans import plan_shards, policy_of, shard_names, venues_of
-from connectors.positions import expected_position, sync_newest
+from connectors.positions import expected_position, prepare_position, sync_newest
 from connectors.repair import RepairPolicy, Repairs
 from connectors.settings import Settings
 from connectors.simulation import simulated
 from connectors.slots import Slot, Store, open_store
 from connectors.source import JournalSource, Reading
+from connectors.text import visible
 from connectors.venues import VENUES
 from dataflows.chain import chain
 from dataflows.crypto import build
 from dataflows.ending import Ending
+from dataflows.execution import execute
 from dataflows.holes import Tell
 from dataflows.observation import Observation
-from dataflows.recovery import EPOCH_SECONDS, Command, adopt, arrange, command, start_again
+from dataflows.recovery import EPOCH_SECONDS, Command, adopt, arrange, command
 from dataflows.steps.batch import batch_of
 from dataflows.summary import Summary
 
@@ -52,31 +50,35 @@ if TYPE_CHECKING:
 # Within the time that a process has to end; a catalog that is well takes a tenth of it.
 CLOSE_SECONDS = 5.0
 
-
-def prepare() -> Dataflow:
-    """What makes the engine's own command a whole process of ours."""
-    told = command()
-    file = os.environ.get("TAPE_CONFIG")
-    settings = load(Path(file) if file else None).settings
-    log.start(settings.log.level)
-    process, recovery = Process.of(settings, told)
-    if told.recovery is None:
-        # The venues have been asked; nobody wants to wait for that twice.
-        start_again(recovery, {**os.environ, "TAPE_MODE": process.store.kind})
-    # The public hook comes too late: pools of threads are closed by then, and publishing needs them.
-    threading._register_atexit(process.ending.returned)  # type: ignore[attr-defined]
-    return process.start()
+ALONE = Command(None, None, 0, (), 1)
 
 
-def run(settings: Settings) -> None:
-    """The same, alone and called by our own command: until told to stop."""
-    process, recovery = Process.of(settings, Command(None, None, 0, (), 1))
+def run_as_told() -> NoReturn:
+    """A whole process of ours, as the engine's own command was told; what goes wrong is two lines.
+
+    The engine runs within: what is done behind it needs pools of threads, which Python closes before anything
+    that is called at exit.
+    """
     try:
-        cli_main(  # type: ignore[no-untyped-call]
-            process.start(),
-            epoch_interval=timedelta(seconds=EPOCH_SECONDS),
-            recovery_config=RecoveryConfig(recovery),  # type: ignore[no-untyped-call]
-        )
+        told = command()
+        file = os.environ.get("TAPE_CONFIG")
+        settings = load(Path(file) if file else None).settings
+        log.start(settings.log.level)
+        run(settings, told)
+    except (TapeError, OSError) as error:
+        message, hint = explain(error)
+        lines = [f"error: {message}", *([f"hint: {hint}"] if hint else [])]
+        print("\n".join(map(visible, lines)), file=sys.stderr, flush=True)  # noqa: T201  # the log may not have begun
+        # Not sys.exit: threads of an engine that has failed would abort it.
+        os._exit(error.exit_code if isinstance(error, TapeError) else EXIT_COULD_NOT)
+    sys.exit()
+
+
+def run(settings: Settings, told: Command = ALONE) -> None:
+    """Run the flow until told to stop."""
+    process, recovery = Process.of(settings, told)
+    try:
+        execute(process.start(), told, recovery)
     except BaseException:
         process.ending.failed()
         raise
@@ -86,7 +88,9 @@ def run(settings: Settings) -> None:
 class Process:
     """One process of the flow, alone or of a cluster."""
 
-    def __init__(self, settings: Settings, directory: Path, store: Store, told: Command) -> None:
+    def __init__(
+        self, settings: Settings, directory: Path, store: Store, told: Command, recovery: Path
+    ) -> None:
         self._settings, self._directory, self.store, self._told = settings, directory, store, told
         self._logger: Any = structlog.get_logger()
         self._started = ExitStack()
@@ -101,6 +105,7 @@ class Process:
             alone=told.workers == 1,
             captured=shards,
             sync=self._sync,
+            recovery=recovery,
         )
         self._observation = Observation(store.slots, self._reading.durable, shards)
         self._summary = Summary(store.slots, self._observation.observe)
@@ -128,7 +133,7 @@ class Process:
         recovery = told.recovery or arrange(directory, store, told, shared=settings.data_dir_shared)
         adopt(directory, store, recovery)
         structlog.get_logger().info(decision.said)
-        return cls(settings, directory, store, told), recovery
+        return cls(settings, directory, store, told, recovery), recovery
 
     def start(self) -> Dataflow:
         """Begin to capture what is ours, and build the flow."""
@@ -188,6 +193,7 @@ class Process:
 
     def _open_journal(self, plan: ShardPlan) -> Writes:
         """The journal of a shard, going on behind what recovery knows of it."""
+        prepare_position(self._directory, plan.shard)
         journal = Journal.open(
             plan.directory,
             exchange=plan.venue.name,

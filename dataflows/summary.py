@@ -31,6 +31,8 @@ class Summary(FixedPartitionedSink[Item, int]):
         self._slots = {slot.partition: slot for slot in slots}
         self.totals: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
+    name = "summarise"
+
     def list_parts(self) -> list[str]:
         """As the source does."""
         return list(self._slots)
@@ -39,6 +41,7 @@ class Summary(FixedPartitionedSink[Item, int]):
         """The partition of the key's slot."""
         return self._numbers[item_key]
 
+    @said_first
     def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> "SummaryPartition":
         """One shard's."""
         venue = self._slots[for_part].shard.rpartition("-")[0]
@@ -67,6 +70,7 @@ class SummaryPartition(StatefulSinkPartition[Item, int]):
                 self._counted.update(item.counts)
                 self._observe(item)
 
+    @said_first
     def snapshot(self) -> int:
         """Nothing to remember; the engine wants a value."""
         return 0

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from connectors.errors import TapeError, unknown
+from connectors.errors import EXIT_COULD_NOT, TapeError, explain, unknown
 from operate import VERSION
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
-EXIT_COULD_NOT = 2
 EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141  # what a shell reports for a program that SIGPIPE ended
 
@@ -151,8 +150,8 @@ def run(arguments: Sequence[str]) -> int:
 
             traceback.print_exc()
         else:
-            complain(*explain(error))
-        return EXIT_COULD_NOT
+            complain(*said(error))
+        return error.exit_code if isinstance(error, TapeError) else EXIT_COULD_NOT
 
 
 def invoke(arguments: Sequence[str], session: Session) -> int:
@@ -174,20 +173,12 @@ def invoke(arguments: Sequence[str], session: Session) -> int:
     return code
 
 
-def explain(error: Exception) -> tuple[str, str]:
-    """What to tell a person about an error, and what he can do; a bug is called a bug."""
-    if isinstance(error, TapeError):
-        return str(error), error.hint
+def said(error: Exception) -> tuple[str, str]:
+    """What to tell a person about an error, and what he can do; of a wrong command click knows it."""
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
         return error.format_message(), f"see {context.command_path} --help" if context else ""
-    if isinstance(error, OSError) and error.strerror:
-        where = f": {error.filename}" if error.filename else ""
-        return f"{error.strerror}{where}", ""
-    return (
-        f"a bug in tape: {type(error).__name__}: {error}",
-        "run the same with `tape --debug …` to see the traceback, and report it",
-    )
+    return explain(error)
 
 
 def complain(message: str, hint: str) -> None:

@@ -1,12 +1,19 @@
-"""`tape run`: the flow as a process, and a table of what moves until somebody says stop."""
+"""`tape run`: the flow as a process, and a table of what moves until somebody says stop.
 
+A flow that a full disk has ended is started again when there is space: nothing else that ends it passes by
+itself.
+"""
+
+import errno
 import json
+import os
 import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
@@ -31,6 +38,11 @@ LINE_SECONDS = 5.0
 FRAMES_A_LOOK = 20_000
 # The flow ends itself within nine seconds.
 STOP_SECONDS = 12.0
+# How often a full disk is looked at, and so how fast a flow that it ends again and again is started.
+ROOM_SECONDS = 2.0
+# The words of whoever was refused space, in the last lines of the flow.
+FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+LAST_LINES = 2
 
 Draw = Callable[[str, list[dict[str, object]]], None]
 
@@ -55,9 +67,27 @@ def command(
         from dataflows.running import run
 
         session.start_log(settings)
-        run(settings)
+        with maintained(session, settings):
+            run(settings)
     else:
         run_and_watch(session, settings, symbols, seconds)
+
+
+@contextmanager
+def maintained(session: "Session", settings: "Settings") -> Iterator[None]:
+    """Have a process of its own look after the tables, behind everybody else."""
+    from connectors.children import start_child, stop_child
+
+    if not settings.lake.maintain:
+        yield
+        return
+    mode = [] if settings.mode == "auto" else [f"--{settings.mode}"]
+    words = ["operate", *session.words(), "maintain", "all", "--schedule", "--yes", *mode]
+    child = start_child(words, stdout=DEVNULL, cwd=Path.cwd())
+    try:
+        yield
+    finally:
+        stop_child(child, STOP_SECONDS)
 
 
 def run_and_watch(
@@ -70,16 +100,22 @@ def run_and_watch(
 
     decision = decide(settings.mode, settings.data_dir, venues_of(settings))
     click.echo(decision.said, err=True)
-    board, look = watch(settings, store(settings.data_dir, decision.kind))
+    directory = store(settings.data_dir, decision.kind)
+    board, look = watch(settings, directory)
     words = ["operate", *session.words(), "run", "--no-table", f"--{decision.kind}"]
     if symbols:
         words += ["--symbols", symbols]
-    with stop_signals() as stopped:
-        flow = start_child(words, stdout=DEVNULL, stderr=PIPE, cwd=Path.cwd())
-        try:
-            by_itself = show(Shown(board, look, decision.kind, flow), stopped, seconds)
-        finally:
-            code = stop_child(flow, STOP_SECONDS)
+    until = End(threading.Event(), seconds and time.monotonic() + seconds)
+    with stop_signals(until.stopped), drawing(sys.stdout.isatty()) as (draw, say):
+        by_itself = is_full = True
+        while by_itself and is_full:
+            flow = start_child(words, stdout=DEVNULL, stderr=PIPE, cwd=Path.cwd())
+            try:
+                with saying(flow, say) as last:
+                    by_itself = show(Shown(board, look, decision.kind, flow), draw, until)
+            finally:
+                code = stop_child(flow, STOP_SECONDS)
+            is_full = code != 0 and ended_by_full_disk(last) and has_room_again(directory, say, until)
     if by_itself and not code:
         raise TapeError("the flow ended by itself", hint="its last lines say why")
     if code:
@@ -87,10 +123,38 @@ def run_and_watch(
         raise click.exceptions.Exit(code)
 
 
+class End(NamedTuple):
+    """When a run is over."""
+
+    stopped: threading.Event
+    deadline: float | None
+
+    def wait(self, seconds: float) -> bool:
+        """Let so much time pass; whether it is over."""
+        return self.stopped.wait(seconds) or (self.deadline is not None and time.monotonic() >= self.deadline)
+
+
+def ended_by_full_disk(last: "deque[str]") -> bool:
+    """Whether these last lines of a flow say that it was refused space."""
+    return any(line.startswith("error:") and words in line for line in last for words in FULL)
+
+
+def has_room_again(directory: Path, say: Callable[[str], None], until: End) -> bool:
+    """Wait for space; whether there was any before the run was over."""
+    from connectors.disk import ROOM_BYTES, require_room
+
+    say("waiting for space on the disk; the flow starts again by itself")
+    while not until.wait(ROOM_SECONDS):
+        with suppress(OSError):
+            require_room(directory, ROOM_BYTES)
+            say("there is space again: starting the flow")
+            return True
+    return False
+
+
 @contextmanager
-def stop_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set; the second of them ends the process at once."""
-    stopped = threading.Event()
+def stop_signals(stopped: threading.Event) -> Iterator[None]:
+    """Have SIGINT and SIGTERM set the event; the second of them ends the process at once."""
 
     def stop(number: int, _: object) -> None:
         if stopped.is_set():
@@ -99,7 +163,7 @@ def stop_signals() -> Iterator[threading.Event]:
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield stopped
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -139,34 +203,34 @@ class Shown(NamedTuple):
     flow: "Popen[str]"
 
 
-def show(shown: Shown, stopped: threading.Event, seconds: float | None) -> bool:
-    """Draw the board until told to stop, as a live table or as lines; whether the flow ended before."""
-    deadline = None if seconds is None else time.monotonic() + seconds
-    is_terminal = sys.stdout.isatty()
-    with drawing(is_terminal) as (draw, say), saying(shown.flow, say):
-        while not stopped.wait(DRAW_SECONDS if is_terminal else LINE_SECONDS):
-            shown.look()
-            draw(headline(shown), shown.board.rows(time.time_ns() // 1000))
-            if shown.flow.poll() is not None or (deadline is not None and time.monotonic() >= deadline):
-                break
-        by_itself = shown.flow.poll() is not None
-        shown.flow.terminate()
+def show(shown: Shown, draw: Draw, until: End) -> bool:
+    """Draw the board until the run is over, as a live table or as lines; whether the flow ended before."""
+    pause = DRAW_SECONDS if sys.stdout.isatty() else LINE_SECONDS
+    over = False
+    while not over and shown.flow.poll() is None:
+        over = until.wait(pause)
+        shown.look()
+        draw(headline(shown), shown.board.rows(time.time_ns() // 1000))
+    by_itself = shown.flow.poll() is not None
+    shown.flow.terminate()
     return by_itself
 
 
 @contextmanager
-def saying(flow: "Popen[str]", say: Callable[[str], None]) -> Iterator[None]:
-    """Pass on what the flow says until it has ended."""
+def saying(flow: "Popen[str]", say: Callable[[str], None]) -> "Iterator[deque[str]]":
+    """Pass on what the flow says until it has ended; behind that, its last lines are known."""
+    last: deque[str] = deque(maxlen=LAST_LINES)
 
     def pass_on() -> None:
         assert flow.stderr is not None
         for line in flow.stderr:
+            last.append(line)
             say(line.rstrip("\n"))
 
     listening = threading.Thread(target=pass_on, name="flow says", daemon=True)
     listening.start()
     try:
-        yield
+        yield last
     finally:
         listening.join(STOP_SECONDS)
 

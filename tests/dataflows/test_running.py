@@ -198,22 +198,30 @@ def test_what_fails_in_a_cluster_says_so_before_the_engine_loses_it(
 
 def test_our_own_command_runs_the_same_flow(tmp_path: Path) -> None:
     code = (
-        "import sys, signal, threading, os\n"
+        "import sys\n"
         "from pathlib import Path\n"
         "from connectors.settings import Settings\n"
         "from dataflows.running import run\n"
         "from connectors import log\n"
         "log.start('info')\n"
-        "threading.Timer(4, os.kill, (os.getpid(), signal.SIGTERM)).start()\n"
         "run(Settings(mode='simulated', data_dir=Path(sys.argv[1])))\n"
         "print('returned')\n"
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    words = tmp_path / "words"
+    with words.open("w") as said:
+        flow = subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, stderr=said
+        )
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not expected_position(tmp_path / "simulated", "kraken-0"):
+        assert flow.poll() is None, words.read_text()
+        assert time.monotonic() < deadline, words.read_text()
+        time.sleep(0.05)
+    flow.terminate()
+    returned, _ = flow.communicate(timeout=PATIENCE_SECONDS)
 
-    assert (ended.returncode, ended.stdout) == (0, "returned\n"), ended.stderr
-    assert "kraken: " in ended.stderr
+    assert (flow.returncode, returned) == (0, b"returned\n"), words.read_text()
+    assert "kraken: " in words.read_text()
     assert len(list((tmp_path / "simulated" / "recovery").glob("part-*"))) == 8
 
 
