@@ -18,7 +18,7 @@ from operate import VERSION
 ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
-PRODUCT = ["schemas", "connectors", "dataflows", "operate"]
+PRODUCT = ["schemas", "connectors", "dataflows", "query", "operate"]
 OURS = [*PRODUCT, "simulator"]
 
 FILE_LINES_MAX = 400  # beyond it a file holds two ideas
@@ -81,15 +81,20 @@ TOUCHES_THE_WORLD = {
     "connectors/courier.py": {"threading", "time"},
     "connectors/lake.py": {"threading", "uuid"},
     "connectors/tail.py": {"os"},
+    "query/files.py": {"threading"},  # several threads may ask at once
+    "query/latest.py": {"threading"},
     # the person and the process
     "connectors/configuration.py": {"os"},
     "operate/cli.py": {"os"},
     "connectors/log.py": {"os"},
-    "operate/run.py": {"signal", "subprocess", "threading", "time"},
+    "operate/run.py": {"os", "signal", "subprocess", "threading", "time"},
     "operate/live_check.py": {"tempfile", "time"},
+    "operate/audit.py": {"time"},
+    "operate/auditing/auditor.py": {"time"},
     "connectors/failpoints.py": {"os", "signal", "time"},
     "dataflows/ending.py": {"os", "signal", "socket", "threading"},
-    "dataflows/recovery.py": {"os", "shutil"},
+    "dataflows/execution.py": {"os"},
+    "dataflows/recovery.py": {"shutil"},
     "dataflows/running.py": {"os", "threading", "time"},
 }
 READS_THE_ENVIRONMENT = {
@@ -97,7 +102,7 @@ READS_THE_ENVIRONMENT = {
     "connectors/configuration.py",
     "connectors/failpoints.py",  # named by tests before anything is configured
     "connectors/log.py",
-    "dataflows/running.py",  # hands it to the same command once more
+    "dataflows/running.py",  # where the configuration is, if the command cannot say
     "operate/cli.py",
 }
 

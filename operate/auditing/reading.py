@@ -1,0 +1,298 @@
+"""Reads what an audit judges: tokens and commits, the id columns of the data files, and the journals.
+
+The tables are loaded in the reverse of the order in which they are committed, and the journals last: so
+nothing that is running can make a table look ahead of what it rests on. Nothing is written.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from msgspec import Struct
+from pyiceberg.catalog import Catalog
+from pyiceberg.conversions import from_bytes
+from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.manifest import DataFile, DataFileContent
+from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Snapshot, ancestors_of
+from pyiceberg.types import LongType
+
+from connectors.catalog import LakeError
+from connectors.segments import Lost, Removed, inspect, lost, removed, segment_paths
+from connectors.tokens import Token, decoded, rolled_back, tokens_of
+from operate.auditing.collecting import POSITION, SHARD
+from operate.auditing.facts import ORDER, Commit, Facts, JournalFacts, Start, TableFacts, cut
+from operate.auditing.findings import Offences
+from operate.journal import findings
+from schemas import Frame, Gap
+from schemas.iceberg import TABLES
+
+# Rows that are in memory at a time: of id columns some 50 MB.
+BATCH_ROWS = 500_000
+
+
+class Changed(Exception):
+    """A file that we were to read has left its table meanwhile."""
+
+
+class File(NamedTuple):
+    """A data file as its table describes it."""
+
+    path: str
+    rows: int
+    bytes: int
+    exchange: str
+    day: int  # since 1970
+    lower: int | None  # positions of its rows, where the table says
+    upper: int | None
+
+
+@dataclass
+class Opened:
+    """A table as of one moment."""
+
+    record_type: type[Struct]
+    table: Table
+    files: list[File]
+
+
+@dataclass
+class Asked:
+    """What somebody wants to be looked at."""
+
+    wanted: Callable[[str], bool]  # of a shard
+    since: int = 0  # microseconds
+    limited: bool = False  # to some shards: what belongs to none of them is not judged
+
+
+def opened(catalog: Catalog) -> dict[type[Struct], Opened | None]:
+    """All tables that there are, the last of the order first."""
+    found: dict[type[Struct], Opened | None] = {}
+    for record_type in reversed(ORDER):
+        try:
+            table = catalog.load_table(TABLES[record_type].name)
+        except NoSuchTableError:
+            found[record_type] = None
+        else:
+            found[record_type] = Opened(record_type, table, list(files(record_type, table)))
+    if not any(found.values()):
+        raise LakeError("there is no table to audit", hint="`tape run` makes them")
+    # One that was only being made when we looked is there by now.
+    for record_type in [each for each in found if found[each] is None]:
+        if catalog.table_exists(TABLES[record_type].name):
+            raise Changed(TABLES[record_type].name)
+    return found
+
+
+def files(record_type: type[Struct], table: Table) -> Iterator[File]:
+    """The data files of the newest snapshot."""
+    snapshot = table.current_snapshot()
+    field = table.schema().find_field(TABLES[record_type].position).field_id
+    for manifest in snapshot.manifests(table.io) if snapshot else ():
+        for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
+            file = entry.data_file
+            if file.content is not DataFileContent.DATA:
+                raise LakeError(
+                    f"{TABLES[record_type].name} has delete files, which nothing of ours writes",
+                    hint="compact it with the engine that wrote them",
+                )
+            lower, upper = (bound(which, field) for which in (file.lower_bounds, file.upper_bounds))
+            day, exchange = place_of(file)
+            yield File(
+                file.file_path, file.record_count, file.file_size_in_bytes, exchange, day, lower, upper
+            )
+
+
+def place_of(file: DataFile) -> tuple[int, str]:
+    """The partition of a file."""
+    day, exchange = file.partition[0], file.partition[1]
+    return int(day or 0), str(exchange)
+
+
+def bound(bounds: Any, field: int) -> int | None:
+    """One bound of an integer column."""
+    found = (bounds or {}).get(field)
+    return None if found is None else int(from_bytes(LongType(), found))
+
+
+def read(catalog: Catalog, directory: Path, asked: Asked) -> tuple[Facts, dict[type[Struct], Opened | None]]:
+    """All facts of one moment."""
+    tables = opened(catalog)
+    facts = Facts(
+        {each: described(each, tables[each], asked) for each in ORDER}, {}, {}, limited=asked.limited
+    )
+    if asked.since:
+        facts.starts = starts(facts.table(Frame), asked.since)
+    for record_type in ORDER:
+        found = tables[record_type]
+        if found is not None:
+            take_rows(catalog, found, facts)
+    for shard in facts.shards():
+        facts.journals[shard] = journal(directory / "journal" / shard)
+    return facts, tables
+
+
+def described(record_type: type[Struct], found: Opened | None, asked: Asked) -> TableFacts:
+    """What tokens, commits and manifests say."""
+    name = TABLES[record_type].name
+    if found is None:
+        return TableFacts(name, exists=False)
+    table = found.table
+    tokens = only(tokens_of(table), asked.wanted)
+    facts = TableFacts(name, tokens=tokens, files=len(found.files))
+    facts.commits = [
+        commit(each, asked.wanted) for each in ancestors_of(table.current_snapshot(), table.metadata)
+    ]
+    facts.commits.reverse()
+    facts.rolled_back = rolled_back(table, tokens)
+    seen: set[str] = set()
+    for file in found.files:
+        if file.path in seen:
+            facts.twice.add(file.path)
+        seen.add(file.path)
+    return facts
+
+
+def only(tokens: dict[str, Token], wanted: Callable[[str], bool]) -> dict[str, Token]:
+    """The tokens of the shards that were asked for."""
+    return {shard: token for shard, token in tokens.items() if wanted(shard)}
+
+
+def commit(snapshot: Snapshot, wanted: Callable[[str], bool]) -> Commit:
+    """What a snapshot says of itself."""
+    summary = snapshot.summary
+    said = summary.additional_properties if summary else {}
+    operation = summary.operation.value if summary else ""
+    added, deleted = (int(said.get(name, 0)) for name in ("added-records", "deleted-records"))
+    found = decoded(said)
+    # Rows of shards that nobody asked for are not told apart from those that somebody did.
+    if any(not wanted(shard) for shard in found):
+        found = {}
+        operation = "of others"
+    return Commit(snapshot.snapshot_id, snapshot.timestamp_ms * 1_000, operation, found, added, deleted)
+
+
+def starts(bronze: TableFacts, since: int) -> dict[str, Start]:
+    """How far each shard was at a time, as far as bronze still knows."""
+    found: dict[str, Start] = {}
+    for each in bronze.commits:
+        if each.time <= since:
+            found |= {shard: Start(token.position, token.counts) for shard, token in each.tokens.items()}
+    return found
+
+
+def take_rows(catalog: Catalog, found: Opened, facts: Facts) -> None:
+    """Read the columns that are needed of every file that may hold rows which count."""
+    record_type = found.record_type
+    table, collector = facts.table(record_type), facts.rows.of(record_type)
+    whole = record_type is Gap  # how one ended is told by rows that may be far from each other
+    floor = 0 if whole else min((facts.start(shard).position for shard in table.tokens), default=0)
+    exchanges = {shard.rpartition("-")[0] for shard in table.tokens}
+    strangers: dict[str, Offences] = {}
+    for file in found.files:
+        foreign = file.exchange not in exchanges
+        if (foreign and facts.limited) or (file.upper is not None and file.upper <= floor):
+            continue
+        for rows in columns_of(catalog, found, file, collector.columns, table.broken):
+            for shard, part in by_shard(rows):
+                token = table.tokens.get(shard)
+                if token is None:
+                    if not facts.limited:
+                        strangers.setdefault(f"{shard}: {file.path}", Offences()).add("", part.num_rows)
+                    continue
+                start, end = facts.start(shard).position, cut(facts.tables, shard).position
+                beyond = between(part, token.position, None).num_rows
+                if beyond:
+                    table.strangers.add(f"{shard} above {token.position}: {file.path}", beyond)
+                counted = between(part, start, token.position)
+                compared = counted if record_type is Frame else between(counted, start, end)
+                table.rows[shard] += counted.num_rows
+                table.rows_at_cut[shard] += compared.num_rows
+                taken = between(part, 0, min(end, token.position)) if whole else compared
+                if taken.num_rows:
+                    collector.take(shard, taken)
+    for name, offences in strangers.items():
+        table.strangers.add(name, offences.count)
+
+
+def columns_of(
+    catalog: Catalog, found: Opened, file: File, names: Sequence[str], broken: Offences
+) -> Iterator[pa.Table]:
+    """Shard, position and these columns of a file, some rows at a time; what is wrong with it is noted."""
+    column = TABLES[found.record_type].position
+    wanted = list(dict.fromkeys([SHARD, column, *names]))
+    for rows in batches(catalog, found, file, wanted, broken):
+        yield rows.rename_columns([POSITION if name == column else name for name in wanted])
+
+
+def batches(
+    catalog: Catalog, found: Opened, file: File, names: Sequence[str], broken: Offences
+) -> Iterator[pa.Table]:
+    """Columns of a file; one that is not whole is noted as broken, and one that is gone for good too."""
+    schema = found.table.schema().as_arrow()
+    source = found.table.io.new_input(file.path)
+    try:
+        if len(source) != file.bytes:
+            broken.add(f"{file.path}: {len(source):,} bytes instead of {file.bytes:,}")
+            return
+        with source.open() as stream, pq.ParquetFile(stream) as parquet:
+            if parquet.metadata.num_rows != file.rows:
+                broken.add(f"{file.path}: {parquet.metadata.num_rows:,} rows instead of {file.rows:,}")
+            present = set(parquet.schema_arrow.names)
+            for batch in parquet.iter_batches(
+                BATCH_ROWS, columns=[name for name in names if name in present]
+            ):
+                yield pa.table(
+                    [
+                        batch.column(name)
+                        if name in present
+                        else pa.nulls(batch.num_rows, schema.field(name).type)
+                        for name in names
+                    ],
+                    names=list(names),
+                )
+    except FileNotFoundError as error:
+        still = catalog.load_table(TABLES[found.record_type].name)
+        if file.path not in {each.path for each in files(found.record_type, still)}:
+            raise Changed(file.path) from error
+        broken.add(f"{file.path}: is not there")
+    except pa.ArrowInvalid as error:
+        broken.add(f"{file.path}: {str(error).splitlines()[0]}")
+
+
+def by_shard(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    """The rows of each shard."""
+    shards = pc.unique(rows.column(SHARD)).to_pylist()
+    for shard in shards:
+        yield shard, rows if len(shards) == 1 else rows.filter(pc.equal(rows.column(SHARD), shard))
+
+
+def between(rows: pa.Table, above: int, upto: int | None) -> pa.Table:
+    """The rows of positions above..upto; nearly always all or none."""
+    bounds = pc.min_max(rows.column(POSITION)).as_py()
+    if not rows.num_rows or bounds["max"] <= above or (upto is not None and bounds["min"] > upto):
+        return rows.slice(0, 0)
+    if bounds["min"] <= above:
+        rows = rows.filter(pc.greater(rows.column(POSITION), above))
+    if upto is not None and bounds["max"] > upto:
+        rows = rows.filter(pc.less_equal(rows.column(POSITION), upto))
+    return rows
+
+
+def journal(directory: Path) -> JournalFacts | None:
+    """What the journal of a shard says; None where it is not here."""
+    if not directory.is_dir() or not segment_paths(directory):
+        return None
+    gone: list[Removed | Lost] = [*removed(directory), *lost(directory)]
+    newest = inspect(segment_paths(directory)[-1]).next_position - 1
+    problems = [
+        f"{row['verdict']} {row['file'] or ''} {row['first']}-{row['last']} {row['detail']}".strip()
+        for row in findings(directory)
+        if row["verdict"] in ("damaged", "missing")
+    ]
+    extents = [(each.first, each.last) for each in lost(directory)]
+    return JournalFacts(max([newest, *(each.last for each in gone)]), extents, problems)
