@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
+from connectors.addresses import LOOPBACK
 from connectors.errors import TapeError
 from connectors.venues.protocol import FRAME_BYTES_MAX, Budget, Limits
 
@@ -34,9 +35,6 @@ ProblemKind = Literal[
 ]
 
 BreakerState = Literal["closed", "open", "half_open"]
-
-# Hosts to which talking without encryption is no risk: this machine.
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,9 @@
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -21,6 +20,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from connectors.addresses import address, known_catalog, known_warehouse, web_address
 from connectors.errors import TapeError, nearest, unknown
 from connectors.venues import VENUES
 from connectors.venues.protocol import FRAME_BYTES_MAX
@@ -29,7 +29,6 @@ from connectors.venues.protocol import FRAME_BYTES_MAX
 SYMBOLS: Mapping[str, tuple[str, ...]] = {name: venue.symbols for name, venue in VENUES.items()}
 
 SYMBOL = re.compile(r"[A-Z0-9]{1,20}-[A-Z0-9]{2,20}")
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 # Text is never taken for a number nor a number for a switch: what is written is what is meant.
 Whole = Annotated[int, Strict()]
@@ -62,48 +61,6 @@ def suggest_symbol(text: str, known: Iterable[str] = ()) -> str:
     joined = [symbol for symbol in known if symbol.replace("-", "") == plain]
     begun = [symbol for symbol in known if plain and symbol.startswith(f"{plain}-")]
     return (joined + begun + [nearest(plain, known) or known[0]])[0]
-
-
-def address(schemes: tuple[str, str]) -> Callable[[str], str]:
-    """Takes a URL of the two schemes, the plain one only on this machine, and never with a password in it."""
-    plain, secure = schemes
-
-    def check(url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in schemes or not parts.hostname:
-            raise ValueError(f'expected a URL, got "{url}" (try "{secure}://HOST")')
-        if parts.username or parts.password:
-            raise ValueError("a URL must not carry a user or password: URLs are shown in logs")
-        if parts.scheme == plain and parts.hostname not in LOOPBACK:
-            raise ValueError(
-                f'"{plain}://" only to this machine (try "{secure}://{parts.netloc}{parts.path}")'
-            )
-        return url
-
-    return check
-
-
-web_address = address(("http", "https"))
-
-
-def known_catalog(url: str) -> str:
-    """The URL of a catalog that we can open, or ValueError; credentials come from the environment."""
-    kind = urlsplit(url).scheme.partition("+")[0]
-    if kind in ("http", "https"):
-        return web_address(url)
-    if url and kind not in ("sqlite", "postgresql"):
-        raise ValueError(f'expected a URL, got "{url}" (try "postgresql://USER@HOST/DATABASE")')
-    if urlsplit(url).password:
-        raise ValueError("a URL must not carry a password: URLs are shown (try TAPE_LAKE__CATALOG_SECRET)")
-    return url
-
-
-def known_warehouse(place: str) -> str:
-    """Where tables can be, or ValueError; a REST catalog gives its warehouses names of its own."""
-    scheme = urlsplit(place).scheme
-    if scheme not in ("", "s3", "file"):
-        raise ValueError(f'expected a directory or s3://, got "{place}" (try "s3://BUCKET/lake")')
-    return place
 
 
 class Section(BaseModel):

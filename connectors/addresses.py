@@ -1,0 +1,53 @@
+"""Which addresses may be configured: encrypted unless they are this machine's, and never with a password.
+
+What is configured is shown and logged. Every check takes what was written and returns it, or raises
+ValueError with what could have been meant.
+"""
+
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+# Hosts to which talking without encryption is no risk: this machine.
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def address(schemes: tuple[str, str]) -> Callable[[str], str]:
+    """Takes a URL of the two schemes, the plain one only on this machine, and never with a password in it."""
+    plain, secure = schemes
+
+    def check(url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in schemes or not parts.hostname:
+            raise ValueError(f'expected a URL, got "{url}" (try "{secure}://HOST")')
+        if parts.username or parts.password:
+            raise ValueError("a URL must not carry a user or password: URLs are shown in logs")
+        if parts.scheme == plain and parts.hostname not in LOOPBACK:
+            raise ValueError(
+                f'"{plain}://" only to this machine (try "{secure}://{parts.netloc}{parts.path}")'
+            )
+        return url
+
+    return check
+
+
+web_address = address(("http", "https"))
+
+
+def known_catalog(url: str) -> str:
+    """The URL of a catalog that we can open, or ValueError; credentials come from the environment."""
+    kind = urlsplit(url).scheme.partition("+")[0]
+    if kind in ("http", "https"):
+        return web_address(url)
+    if url and kind not in ("sqlite", "postgresql"):
+        raise ValueError(f'expected a URL, got "{url}" (try "postgresql://USER@HOST/DATABASE")')
+    if urlsplit(url).password:
+        raise ValueError("a URL must not carry a password: URLs are shown (try TAPE_LAKE__CATALOG_SECRET)")
+    return url
+
+
+def known_warehouse(place: str) -> str:
+    """Where tables can be, or ValueError; a REST catalog gives its warehouses names of its own."""
+    scheme = urlsplit(place).scheme
+    if scheme not in ("", "s3", "file"):
+        raise ValueError(f'expected a directory or s3://, got "{place}" (try "s3://BUCKET/lake")')
+    return place
