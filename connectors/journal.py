@@ -7,6 +7,7 @@ caller's policy. Only this file writes segments; what is in them say `connectors
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from io import FileIO
@@ -44,6 +45,8 @@ __all__ = ["Entry", "Journal", "JournalError", "JournalReader"]
 SEGMENT_BYTES_MAX = 64 * 1024 * 1024
 
 LOCK = "lock"
+# Who only looks whether a journal is written has its lock for some microseconds.
+LOOK_SECONDS = 0.01
 UNFINISHED = ".new"
 
 
@@ -298,18 +301,41 @@ def write_all(file: FileIO, data: bytes) -> None:
 def take_lock(directory: Path, now: int) -> int:
     """Become the one writer of a directory; the system releases the lock when the process ends."""
     lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(lock)
-        raise JournalError(
-            f"{directory} is written by {holder(directory) or 'another process'}",
-            hint="stop that process, or name another directory",
-        ) from error
+    if not try_lock(lock, fcntl.LOCK_EX):
+        time.sleep(LOOK_SECONDS)
+        if not try_lock(lock, fcntl.LOCK_EX):
+            os.close(lock)
+            raise JournalError(
+                f"{directory} is written by {holder(directory) or 'another process'}",
+                hint="stop that process, or name another directory",
+            )
     own = Holder(pid=os.getpid(), host=os.uname().nodename, since=iso(now))
     os.ftruncate(lock, 0)
     os.pwrite(lock, msgspec.json.encode(own), 0)
     return lock
+
+
+def try_lock(lock: int, kind: int) -> bool:
+    """Lock an open file unless somebody else has."""
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def writer(directory: Path) -> tuple[str | None, str | None]:
+    """Who writes a journal and, unless he does so now, when he ended; who closed it has no name any more."""
+    name, trace = holder(directory), directory / LOCK
+    with disk_errors("read", directory, JournalError), suppress(FileNotFoundError):
+        with trace.open("rb") as lock:
+            # Only where there is a name, for a look keeps others out as long as it takes.
+            if name and not try_lock(lock.fileno(), fcntl.LOCK_SH):
+                return name, None
+        if name:
+            trace = segment_paths(directory)[-1]
+        return name, iso(trace.stat().st_mtime_ns // 1_000)
+    return None, None
 
 
 def holder(directory: Path) -> str | None:

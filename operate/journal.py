@@ -53,7 +53,10 @@ def verify(
 @which
 @json_option
 def stat(session: Session, directory: Path | None, shard: str | None, as_json: bool) -> None:
-    """Say how much the journals in DIRECTORY hold, or those of all shards."""
+    """Say how much the journals in DIRECTORY hold, or those of all shards, and who writes them.
+
+    A writer that has ended and is still named did not close its journal: it was killed.
+    """
     print_rows([facts(journal) for journal in journals(session, directory, shard)], as_json=as_json)
 
 
@@ -182,9 +185,10 @@ def row(
 
 def facts(directory: Path) -> dict[str, object]:
     """How much a journal holds."""
-    from connectors.journal import holder
+    from connectors.journal import writer
     from connectors.segments import inspect, iso, lost, removed, segment_paths
 
+    name, ended = writer(directory)
     inspected = [inspect(path) for path in segment_paths(directory)]
     held = [found for found in inspected if found.next_position > found.header.first]
     oldest = next(frames(directory, held[0].header.first))[0] if held else None
@@ -200,7 +204,8 @@ def facts(directory: Path) -> dict[str, object]:
         "newest": iso(newest.received) if newest else None,
         "removed": sum(segment.count for segment in removed(directory)),
         "lost": sum(extent.last - extent.first + 1 for extent in lost(directory)),
-        "writer": holder(directory),
+        "writer": name,
+        "ended": ended,
     }
 
 

@@ -57,6 +57,7 @@ TOUCHES_THE_WORLD = {
     "connectors/resilience.py": {"random", "socket", "ssl"},  # names their errors, and jitters
     "connectors/connection.py": {"asyncio"},
     "connectors/keeper.py": {"asyncio", "random"},
+    "connectors/staleness.py": {"asyncio"},
     "connectors/capture.py": {"asyncio", "random", "threading", "time"},
     "connectors/intake.py": {"asyncio"},
     "connectors/repair.py": {"asyncio"},
@@ -70,7 +71,7 @@ TOUCHES_THE_WORLD = {
     # disks
     "connectors/disk.py": {"os"},
     "connectors/segments.py": {"os"},
-    "connectors/journal.py": {"fcntl", "os", "threading"},
+    "connectors/journal.py": {"fcntl", "os", "threading", "time"},
     "connectors/journal_reader.py": {"os"},
     "connectors/positions.py": {"os"},
     "connectors/slots.py": {"fcntl", "os", "uuid"},

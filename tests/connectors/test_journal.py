@@ -1,6 +1,7 @@
 """What a journal has acknowledged is there, byte for byte, whatever happens to the process and the disk."""
 
 import errno
+import fcntl
 import json
 import os
 import random
@@ -746,6 +747,21 @@ def test_a_second_writer_is_refused_and_told_who_writes(directory: Path) -> None
     journal.close()
     assert (directory / "lock").read_bytes() == b""
     opened(directory).close()
+
+
+def test_who_only_looks_keeps_no_writer_out(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened(directory).close()
+    waited: list[float] = []
+    with (directory / "lock").open("rb") as lock:
+        assert module.try_lock(lock.fileno(), fcntl.LOCK_SH)
+
+        def look_no_more(seconds: float) -> None:
+            waited.append(seconds)
+            fcntl.flock(lock.fileno(), fcntl.LOCK_UN)
+
+        monkeypatch.setattr("connectors.journal.time.sleep", look_no_more)
+        opened(directory).close()
+    assert waited == [module.LOOK_SECONDS]
 
 
 def test_another_process_is_refused_and_a_dead_one_holds_nothing(directory: Path) -> None:

@@ -2,15 +2,22 @@
 
 import base64
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from connectors.journal import Entry, Journal
-from connectors.segments import segment_path, segment_paths
+from connectors.segments import iso, segment_path, segment_paths
 from operate import cli
 
+ROOT = Path(__file__).parents[2]
 NOW = 1_700_000_000_000_000
+CLOCK_GRAIN = 20_000  # microseconds by which a file system's times may be behind the clock
 ENTRIES: list[Entry] = [
     (NOW, 77, 1, "connection", b"opened"),
     (NOW + 1, 77, 2, "data", b'{"p":"1.5"}'),
@@ -154,7 +161,8 @@ def test_stat_counts(directory: Path, capsys: pytest.CaptureFixture[str]) -> Non
     journal = Journal.open(directory, exchange="kraken", shard="kraken-0", now=NOW, expected_position=20)
     journal.remove_through(4)
     (found,) = rows(capsys, "stat", directory)
-    assert str(found.pop("writer")).startswith("process ")
+    assert str(found.pop("writer")).startswith(f"process {os.getpid()} on ")
+    assert found.pop("ended") is None
     assert found == {
         "shard": "kraken-0",
         "segments": 3,
@@ -167,8 +175,29 @@ def test_stat_counts(directory: Path, capsys: pytest.CaptureFixture[str]) -> Non
         "removed": 4,
         "lost": 8,
     }
+    closing = iso(time.time_ns() // 1_000 - CLOCK_GRAIN)
     journal.close()
-    assert rows(capsys, "stat", directory)[0]["writer"] is None
+    (found,) = rows(capsys, "stat", directory)
+    assert found["writer"] is None
+    assert closing <= str(found["ended"]) <= iso(time.time_ns() // 1_000)
+
+
+def test_stat_does_not_take_a_dead_writer_for_a_living_one(
+    directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed = (
+        "import os, sys; from pathlib import Path; from connectors.journal import Journal\n"
+        f"Journal.open(Path(sys.argv[1]), exchange='kraken', shard='kraken-0', now={NOW})\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    with subprocess.Popen([sys.executable, "-c", killed, str(directory)], cwd=ROOT) as child:
+        pass
+    assert child.returncode == -signal.SIGKILL
+    os.utime(segment_paths(directory)[-1], ns=(0, (NOW + 5) * 1_000))
+    (found,) = rows(capsys, "stat", directory)
+    assert str(found["writer"]).startswith(f"process {child.pid} on ")
+    assert found["ended"] == iso(NOW + 5)
+    Journal.open(directory, exchange="kraken", shard="kraken-0", now=NOW).close()
 
 
 def test_stat_of_a_journal_without_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
