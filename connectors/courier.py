@@ -42,6 +42,8 @@ class Courier:
         logger: Any,
     ) -> None:
         self.tables: Sequence[LakeTable] = ()
+        # Told up to which position a shard's frames are both durable and in the table of frames.
+        self.published: Callable[[str, int], None] = lambda *_: None
         self._shards = shards
         self._seconds = commit_seconds
         self._stop = stop  # the process is to end: what cannot be staged is not waited for
@@ -183,3 +185,6 @@ class Courier:
             for shard, epochs in due.items():
                 del self._waiting[shard][: len(epochs)]
             self._changed.notify_all()
+        frames = self.tables[0].tokens
+        for shard in due:
+            self.published(shard, min(self._durable[shard], frames[shard].position))

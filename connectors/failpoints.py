@@ -37,6 +37,12 @@ NAMES = (
     "iceberg.before_catalog",  # manifests are written
     "iceberg.after_catalog",  # rows are published, we do not know
     "iceberg.published",  # all tables have the epoch
+    "recover.aside",  # the old recovery files are moved away, the new ones not yet in their place
+    "maintain.datafile",  # rows are rewritten, the file has no end
+    "maintain.rewritten",  # the new files are whole, nobody knows them
+    "maintain.before_catalog",  # manifests are written
+    "maintain.after_catalog",  # the table is changed, we do not know
+    "maintain.delete",  # snapshots are forgotten, their files are about to go
     "sink.write",
     "sink.snapshot",  # rows of the epoch are about to be frozen
     "sink.publish",  # rows are durable and about to become visible

@@ -129,9 +129,9 @@ def write(directory: Path, store: Store) -> None:
 
 
 @contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Be the only process that changes this store; others wait."""
-    descriptor = os.open(directory / "store.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+def locked(directory: Path, name: str = "store.lock") -> Iterator[None]:
+    """Be the only process that changes this store, or what the lock is named for; others wait."""
+    descriptor = os.open(directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -5,7 +5,7 @@ Nothing here knows a catalog's state or a shard's token.
 
 import uuid
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -89,20 +89,23 @@ def write(table: Table, record_type: type[Struct], shard: str, rows: pa.Table) -
     day = rows.column(listed.time)[0].as_py().date()
     name = f"{listed.time}_day={day}/{shard}-{bounds['min']}-{uuid.uuid4()}.parquet"
     path = table.location_provider().new_data_location(name)
-    with (
-        table.io.new_output(path).create() as stream,
-        pq.ParquetWriter(
-            stream,
-            rows.schema,
-            compression="zstd",
-            use_dictionary=[field.name for field in rows.schema if repeats(field)],
-            write_statistics=bounded(record_type),
-        ) as writer,
-    ):
+    with table.io.new_output(path).create() as stream, parquet(stream, record_type, rows.schema) as writer:
         writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
         failpoint("iceberg.datafile")
     staged = Staged(listed.name, path, bounds["min"], bounds["max"], rows.num_rows)
     return staged, data_file(table, staged)
+
+
+def parquet(stream: Any, record_type: type[Struct], schema: pa.Schema, **more: Any) -> pq.ParquetWriter:
+    """A writer of files as all of ours are."""
+    return pq.ParquetWriter(
+        stream,
+        schema,
+        compression="zstd",
+        use_dictionary=[field.name for field in schema if repeats(field)],
+        write_statistics=bounded(record_type),
+        **more,
+    )
 
 
 def repeats(field: pa.Field) -> bool:
@@ -154,5 +157,5 @@ def lost(staged: Staged) -> LakeError:
     """The error for a file that recovery knows and the store does not have whole."""
     return LakeError(
         f"the staged rows {staged.lower} to {staged.upper} of {staged.table} cannot be read: {staged.path}",
-        hint="restore the file, or newer recovery files than those in use",
+        hint="restore the file; or `tape recover`, which makes it again from the frames",
     )

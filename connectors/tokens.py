@@ -22,6 +22,8 @@ class Token(Struct, frozen=True):
     writer: str  # the process that is the writer now
     position: int  # every row that frames up to here have caused is in the table
     counts: dict[str, int]  # what they became, since the journal began
+    removed: int = 0  # rows that retention has taken out
+    added: int = 0  # rows that maintenance has put in: bars of windows that the flow had forgotten
 
 
 _token = msgspec.json.Decoder(Token).decode

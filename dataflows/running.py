@@ -21,7 +21,7 @@ from connectors.capture import Capture, ShardPlan
 from connectors.configuration import load
 from connectors.errors import EXIT_COULD_NOT, TapeError, explain
 from connectors.intake import Writes
-from connectors.journal import Journal
+from connectors.journal import Journal, JournalError
 from connectors.mode import decide
 from connectors.mode import store as store_directory
 from connectors.placement import WORKERS_MAX
@@ -97,6 +97,7 @@ class Process:
         self._turn = Lock()  # two threads may release; the second waits until all is done
         self._journals_turn = Lock()  # a journal is not closed while it is synced
         self._journals: dict[Path, Journal] = {}
+        self._untrimmed: set[str] = set()  # shards whose journals refused to be trimmed
         self._tell: Tell = lambda *_: None
         shards = set(shard_names(settings))
         self._reading = Reading(
@@ -144,6 +145,8 @@ class Process:
         lake = self._make_lake()
         if own:
             self._capture(own)
+        if not self._told.backup_seconds:  # else an older state may be taken up again
+            lake.courier.published = self._trim
         lake.start()  # only behind the journals' locks: it would take the tables from who holds them
         self._lake = lake
         source = JournalSource(self.store.slots, self._reading, batch_of)
@@ -213,6 +216,21 @@ class Process:
                 journal.sync()
                 return
         sync_newest(directory)
+
+    def _trim(self, shard: str, position: int) -> None:
+        """Remove what nobody needs of a journal that we write: it is durable and in the table of frames."""
+        with self._journals_turn:
+            journal = self._journals.get(self._reading.journal(shard))
+            if journal is None or shard in self._untrimmed:
+                return
+            try:
+                removed = journal.remove_through(position)
+            except JournalError as error:  # a segment more on the disk is no reason to end
+                self._untrimmed.add(shard)
+                self._logger.warning("the journal is not trimmed any more", shard=shard, problem=str(error))
+                return
+        for segment in removed:
+            self._logger.info("a segment is in the lake and removed", shard=shard, last=segment.last)
 
     def _release(self) -> None:
         """End capture, and the simulator where we had started one."""
