@@ -47,6 +47,7 @@ class Day:
     sums: dict[Place, Window] = field(default_factory=dict)
     late: dict[Place, Trade] = field(default_factory=dict)  # the newest trade behind the bar
     without: dict[Place, Trade] = field(default_factory=dict)  # the oldest trade of a window that has no bar
+    issued: dict[tuple[str, int], Bar] = field(default_factory=dict)  # the last window that was closed
     any_trade: dict[str, Trade] = field(default_factory=dict)
     nanos: Nanos = field(default_factory=Nanos)
 
@@ -55,6 +56,9 @@ class Day:
         place = Place(bar.symbol, NAMES.index(bar.interval), bar.window_start)
         if place not in self.bars or bar.revision > self.bars[place].revision:
             self.bars[place] = bar
+        last = self.issued.get(place[:2])
+        if not bar.revision and (last is None or bar.window_start > last.window_start):
+            self.issued[place[:2]] = bar
 
     def take_trades(self, trades: Sequence[Trade]) -> None:
         """Add each to the windows whose bars were issued after it."""
@@ -128,22 +132,14 @@ def judge(facts: Facts, day: Day, stale: set[Place], offences: Offences) -> int:
             different = differences(bar, place, day)
             if different:
                 offences.add(f"{bar.message_id}: {different}")
-    newest: dict[tuple[str, int], Bar] = {}
-    for place, bar in day.bars.items():
-        newest[place[:2]] = max(newest.get(place[:2], bar), bar, key=lambda one: one.window_start)
     for place, trade in day.without.items():
-        later = newest.get(place[:2])
+        later = day.issued.get(place[:2])
         # Windows of a symbol are closed in their order, with all trades that had come by then.
-        if later and place.start < later.window_start and position_of(trade) < first_issue(day, later):
+        if later and place.start < later.window_start and position_of(trade) < later.platform_sequence:
             offences.add(
                 f"{trade.exchange}:spot:{place.symbol}:{NAMES[place.level]}:{place.start} has no bar"
             )
     return waiting
-
-
-def first_issue(day: Day, bar: Bar) -> int:
-    """The position at which a window was closed, as far as its newest bar tells."""
-    return bar.platform_sequence if bar.revision == 0 else 0
 
 
 def has_ticked(facts: Facts, shard: str, position: int) -> bool:

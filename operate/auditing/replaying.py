@@ -17,7 +17,7 @@ from pyiceberg.catalog import Catalog
 
 from connectors.journal_reader import JournalReader
 from connectors.kept_frames import published, venue
-from connectors.segments import first_position, segment_paths
+from connectors.segments import JournalError, first_position, segment_paths
 from connectors.venues import VENUES
 from dataflows.chain import chain
 from dataflows.steps.batch import Batch, batch_of
@@ -169,22 +169,30 @@ def compared(
     directory: Path, facts: Facts, frames: Iterator[Frame], shard: str, offences: Offences
 ) -> Iterator[Frame]:
     """The frames as bronze has them; one that the journal has otherwise is noted."""
-    journal = directory / "journal" / shard
-    paths = segment_paths(journal) if journal.is_dir() else []
-    first = first_position(paths[0]) if paths else None
-    reader = JournalReader(journal, exchange=venue(shard), shard=shard, position=(first or 1) - 1)
-    original: Frame | None = None
+    originals = journalled(directory / "journal" / shard, shard)
+    original = next(originals, None)
+    for frame in frames:
+        while original is not None and original.position < frame.position:
+            original = next(originals, None)
+        if original is not None and original.position == frame.position:
+            facts.frames_compared += 1
+            if original != frame:
+                offences.add(f"frame {shard} {frame.position} is another than the journal's")
+        yield frame
+
+
+def journalled(directory: Path, shard: str) -> Iterator[Frame]:
+    """The frames that a journal still has; none behind damage, of which A1 tells."""
+    paths = segment_paths(directory) if directory.is_dir() else []
+    if not paths:
+        return
+    position = first_position(paths[0]) - 1
+    reader = JournalReader(directory, exchange=venue(shard), shard=shard, position=position)
     try:
-        for frame in frames:
-            while first is not None and (original is None or original.position < frame.position):
-                original = next(iter(reader.read(1)), None)
-                if original is None:
-                    first = None
-            if original is not None and original.position == frame.position:
-                facts.frames_compared += 1
-                if original != frame:
-                    offences.add(f"frame {shard} {frame.position} is another than the journal's")
-            yield frame
+        while frames := reader.read(BATCH_FRAMES):
+            yield from frames
+    except JournalError:
+        return
     finally:
         reader.close()
 

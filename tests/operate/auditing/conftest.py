@@ -1,0 +1,73 @@
+"""A store with every kind of trouble in it, made by the real engine, as often as it is wanted undamaged."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from bytewax.recovery import init_db_dir
+
+from connectors.catalog import open_catalog
+from operate.auditing.auditor import audit
+from operate.auditing.findings import Finding
+from operate.auditing.reading import Asked
+from tests.campaigns.recorded import record
+from tests.campaigns.running import Job
+
+ROOT = Path(__file__).parent.parent.parent.parent
+SHARDS = ("binance-0", "binance-1")
+FRAMES = 900
+START = """
+import sys, msgspec
+from tests.campaigns.running import Job, main
+main(msgspec.json.decode(sys.argv[1], type=Job))
+"""
+
+Audit = Callable[..., dict[str, Finding]]
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store, and beside it a copy that stays as it is: tables name their files by absolute paths."""
+    directory = tmp_path_factory.mktemp("audited") / "store"
+    directory.mkdir()
+    record(directory, SHARDS, FRAMES, 7)
+    recovery = directory / "recovery"
+    recovery.mkdir()
+    init_db_dir(recovery, 2)
+    job = Job(str(directory), recovery=str(recovery), sink="lake", epoch_frames_max=300)
+    subprocess.run(
+        [sys.executable, "-c", START, msgspec.json.encode(job).decode()],
+        cwd=ROOT,
+        check=True,
+        timeout=120,
+    )
+    shutil.copytree(directory, directory.with_name("kept"))
+    return directory
+
+
+@pytest.fixture
+def store(kept: Path) -> Path:
+    """The store, undamaged again."""
+    shutil.rmtree(kept)
+    shutil.copytree(kept.with_name("kept"), kept)
+    return kept
+
+
+@pytest.fixture
+def audited(store: Path) -> Audit:
+    """What an audit of the store says, by check."""
+
+    def ask(
+        *, deep: bool = False, since: int = 0, venue: str | None = None, now: int = 0
+    ) -> dict[str, Finding]:
+        def wanted(shard: str) -> bool:
+            return venue in (None, shard.rpartition("-")[0])
+
+        asked = Asked(wanted, since, limited=venue is not None)
+        return {each.check: each for each in audit(open_catalog(store), store, asked, deep=deep, now=now)}
+
+    return ask

@@ -1,0 +1,395 @@
+"""An auditor that never says no proves nothing: each damage is done to a store, and must be told by name."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from pyiceberg.table import Table
+
+from connectors.blocks import HEADER_BYTES, block_header
+from connectors.catalog import LakeError, open_catalog
+from connectors.segments import read_segment_header, segment_paths
+from connectors.tokens import Token, as_properties, tokens_of
+from operate.auditing.auditor import audit
+from operate.auditing.findings import RULES, Finding
+from operate.auditing.reading import Asked
+from tests.operate.auditing.conftest import FRAMES, SHARDS, Audit
+
+DAY = 24 * 3_600 * 1_000_000
+
+
+def violated(found: dict[str, Finding]) -> set[str]:
+    return {check for check, finding in found.items() if finding.violations}
+
+
+def table(store: Path, name: str) -> Table:
+    return open_catalog(store).load_table(name)
+
+
+def rows(store: Path, name: str) -> pa.Table:
+    return table(store, name).scan().to_arrow()
+
+
+def is_(column: str, value: str) -> str:
+    """The filter for rows of one value."""
+    return f"{column} = '{value}'"
+
+
+def replace(store: Path, name: str, message_id: str, edit: Callable[[dict[str, Any]], None]) -> None:
+    """Take a row out, and put it back as something else."""
+    found = table(store, name)
+    row = found.scan(row_filter=is_("message_id", message_id)).to_arrow()
+    values = row.to_pylist()
+    edit(values[0])
+    found.delete(is_("message_id", message_id))
+    found.append(pa.Table.from_pylist(values, schema=row.schema))
+
+
+def say(store: Path, name: str, change: Callable[[Token], Token]) -> None:
+    """Let a table's token of the first shard be another, in its newest commit as well."""
+    found = table(store, name)
+    tokens = tokens_of(found)
+    said = as_properties({SHARDS[0]: change(tokens[SHARDS[0]])})
+    with found.transaction() as transaction:
+        transaction.update_snapshot(snapshot_properties=said).fast_append().commit()
+        transaction.set_properties(said)
+
+
+def counted(token: Token, **counts: int) -> Token:
+    added = {name: token.counts.get(name, 0) + number for name, number in counts.items()}
+    return msgspec.structs.replace(token, counts=token.counts | added)
+
+
+def a_file(store: Path, name: str) -> Path:
+    task = next(iter(table(store, name).scan().plan_files()))
+    return Path(task.file.file_path.removeprefix("file://"))
+
+
+def delete_a_trade(store: Path) -> str:
+    """From the middle of a series, where no gap says that it is missing."""
+    found = rows(store, "silver.trades").sort_by([("symbol", "ascending"), ("first_sequence", "ascending")])
+    row = found.slice(found.num_rows // 12, 1).to_pylist()[0]
+    table(store, "silver.trades").delete(is_("message_id", row["message_id"]))
+    return "silver.trades"
+
+
+def repeat_a_trade(store: Path) -> str:
+    found = table(store, "silver.trades")
+    row = found.scan(limit=1).to_arrow().slice(0, 1)
+    found.append(row)
+    return row["message_id"][0].as_py()
+
+
+def repeat_a_bar(store: Path) -> str:
+    found = table(store, "gold.bars")
+    row = found.scan(limit=1).to_arrow().slice(0, 1)
+    found.append(row)
+    return row["message_id"][0].as_py()
+
+
+def repeat_a_dead_letter(store: Path) -> str:
+    found = table(store, "silver.dead_letters")
+    row = found.scan(limit=1).to_arrow().slice(0, 1)
+    found.append(row)
+    shard, position, index = (row[name][0].as_py() for name in ("shard", "platform_sequence", "index"))
+    return f"{shard}:{position}:{index}"
+
+
+def swap_two_quotes(store: Path) -> str:
+    """One goes, another comes twice: their number is as it was."""
+    found = table(store, "silver.quotes")
+    two = found.scan().to_arrow()
+    own = two.filter(pc.equal(two["shard"], two["shard"][0]))
+    found.delete(is_("message_id", own["message_id"][0].as_py()))
+    found.append(own.slice(1, 1))
+    return own["message_id"][0].as_py()
+
+
+def delete_a_frame(store: Path) -> str:
+    found = table(store, "bronze.frames")
+    found.delete("shard = 'binance-0' and position = 77")
+    return "binance-0 77"
+
+
+def repeat_a_frame(store: Path) -> str:
+    found = table(store, "bronze.frames")
+    found.append(found.scan(row_filter="shard = 'binance-0' and position = 77").to_arrow())
+    return "binance-0 77 twice"
+
+
+def change_a_frame(store: Path) -> str:
+    """Its bytes: all counts are as they were."""
+    found = table(store, "bronze.frames")
+    row = found.scan(row_filter="shard = 'binance-0' and position = 77").to_arrow()
+    found.delete("shard = 'binance-0' and position = 77")
+    other = pa.array([b"{}"], row.schema.field("payload").type)
+    found.append(row.set_column(row.schema.get_field_index("payload"), row.schema.field("payload"), other))
+    return "frame binance-0 77"
+
+
+def number_a_frame_anew(store: Path) -> str:
+    found = table(store, "bronze.frames")
+    row = found.scan(row_filter="shard = 'binance-0' and position = 800").to_arrow()
+    found.delete("shard = 'binance-0' and position = 800")
+    field = row.schema.field("number")
+    found.append(row.set_column(row.schema.get_field_index("number"), field, pa.array([90_000], field.type)))
+    return "binance-0 connection 1 number 800"
+
+
+def drop_a_file(store: Path) -> str:
+    path = a_file(store, "silver.trades")
+    path.unlink()
+    return f"{path}: is not there"
+
+
+def truncate_a_file(store: Path) -> str:
+    path = a_file(store, "silver.quotes")
+    os.truncate(path, path.stat().st_size - 100)
+    return f"{path}: {path.stat().st_size:,} bytes"
+
+
+def spoil_a_file(store: Path) -> str:
+    """As long as it was, and no Parquet any more."""
+    path = a_file(store, "silver.gaps")
+    path.write_bytes(bytes(path.stat().st_size))
+    return f"{path}: "
+
+
+def edit_a_count_of_rows(store: Path) -> str:
+    say(store, "silver.quotes", lambda token: counted(token, **{"rows_silver.quotes": 1}))
+    return "silver.quotes binance-0: "
+
+
+def edit_a_count_of_messages(store: Path) -> str:
+    for name in ("silver.gaps", "gold.bars", "gold.stale_windows"):
+        say(store, name, lambda token: counted(token, trades=3))
+    return "binance-0 up to"
+
+
+def edit_a_count_of_frames(store: Path) -> str:
+    say(store, "bronze.frames", lambda token: counted(token, frames_tick=1, frames=1))
+    return "binance-0 tick: "
+
+
+def repeat_a_commit(store: Path) -> str:
+    """Its files and its token once more."""
+    found = table(store, "silver.trades")
+    snapshot = next(
+        each for each in reversed(found.snapshots()) if each.summary and each.summary["added-records"]
+    )
+    manifests = [
+        each for each in snapshot.manifests(found.io) if each.added_snapshot_id == snapshot.snapshot_id
+    ]
+    added = [
+        entry.data_file
+        for manifest in manifests
+        for entry in manifest.fetch_manifest_entry(found.io)
+        if entry.snapshot_id == snapshot.snapshot_id
+    ]
+    said = {name: text for name, text in snapshot.summary.additional_properties.items() if "token" in name}
+    with found.transaction() as transaction:
+        append = transaction.update_snapshot(snapshot_properties=said).fast_append()
+        for file in added:
+            append.append_data_file(file)
+        append.commit()
+    return added[0].file_path
+
+
+def move_a_dead_letter(store: Path) -> str:
+    """To another reason: their number is as it was."""
+    row = rows(store, "silver.dead_letters").filter(pc.field("reason") == "malformed").to_pylist()[0]
+    replace(store, "silver.dead_letters", row["message_id"], lambda row: row.update(reason="side"))
+    return f"{row['shard']} dead_letters_side: 1 rows, 0 counted"
+
+
+def turn_a_dead_letter_into_silence(store: Path) -> str:
+    row = rows(store, "silver.dead_letters").filter(pc.field("stage") == "validate").to_pylist()[0]
+    table(store, "silver.dead_letters").delete(is_("message_id", row["message_id"]))
+    return f"{row['shard']} up to"
+
+
+def forget_gaps(store: Path) -> str:
+    """All of a symbol that are open, so that more ids are missing than messages were refused."""
+    found = rows(store, "silver.gaps").to_pylist()
+    ended = {row["gap_id"] for row in found if row["status"] != "open"}
+    left = [row for row in found if row["gap_id"] not in ended]
+    symbol = max({row["symbol"] for row in left}, key=[row["symbol"] for row in left].count)
+    for row in left:
+        if row["symbol"] == symbol:
+            table(store, "silver.gaps").delete(is_("gap_id", row["gap_id"]))
+    first = min(row["first_missing"] for row in left if row["symbol"] == symbol)
+    return f"{symbol}:0:{first}"
+
+
+def lose_what_is_stored(store: Path) -> str:
+    """A gap says of an id that it will not come, and it is there."""
+    trade = rows(store, "silver.trades").to_pylist()[40]
+    gap = rows(store, "silver.gaps").slice(0, 1).to_pylist()[0]
+    first = trade["first_sequence"]
+    gap_id = f"binance:spot:{trade['symbol']}:0:{first}-{first}"
+    names = {
+        "shard": trade["shard"],
+        "platform_sequence": trade["platform_sequence"],
+        "symbol": trade["symbol"],
+    }
+    gap |= names | {"gap_id": gap_id, "message_id": f"{gap_id}:lost", "status": "lost", "ended": gap["found"]}
+    gap |= {"first_missing": first, "last_missing": first, "series": 0}
+    found = table(store, "silver.gaps")
+    found.append(pa.Table.from_pylist([gap], schema=found.schema().as_arrow()))
+    return f"{trade['symbol']}:0:{first} lost, but stored"
+
+
+def change_a_bar(store: Path) -> str:
+    row = rows(store, "gold.bars").filter(pc.field("interval") == "1s").to_pylist()[3]
+    replace(store, "gold.bars", row["message_id"], lambda row: row.update(volume=row["volume"] + 1))
+    return row["message_id"]
+
+
+def delete_a_bar(store: Path) -> str:
+    row = rows(store, "gold.bars").filter(pc.field("interval") == "1s").to_pylist()[3]
+    table(store, "gold.bars").delete(
+        f"symbol = '{row['symbol']}' and interval = '1s' and "
+        f"window_start = '{row['window_start'].isoformat()}'"
+    )
+    window = ":".join(row["message_id"].split(":")[:-1])
+    return f"{window} has no bar"
+
+
+def advance_silver(store: Path) -> str:
+    say(store, "silver.trades", lambda token: msgspec.structs.replace(token, position=token.position + 5))
+    return f"silver.trades binance-0: {FRAMES + 5}, bronze {FRAMES}"
+
+
+def go_back(store: Path) -> str:
+    say(store, "silver.trades", lambda token: msgspec.structs.replace(token, position=7))
+    return "binance-0 goes back to 7"
+
+
+def leave_a_file_about(store: Path) -> str:
+    path = a_file(store, "silver.trades").with_name("left.parquet")
+    path.write_bytes(b"left")
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    return str(path)
+
+
+def drop_a_table(store: Path) -> str:
+    open_catalog(store).drop_table("silver.quotes")
+    return "silver.quotes does not exist"
+
+
+def remove_a_journal_frame(store: Path) -> str:
+    """A block goes out of the middle of a segment."""
+    path = segment_paths(store / "journal" / SHARDS[0])[0]
+    data = path.read_bytes()
+    first = read_segment_header(path, data).size
+    header = block_header(data[first : first + HEADER_BYTES])
+    assert header is not None
+    path.write_bytes(data[:first] + data[first + header.size :])
+    return f"binance-0 1-{FRAMES} missing in the journal"
+
+
+def cut_the_journal(store: Path) -> str:
+    """Its last block goes, as if nobody had forced it to disk."""
+    path = segment_paths(store / "journal" / SHARDS[0])[0]
+    data = path.read_bytes()
+    place = read_segment_header(path, data).size
+    while (found := block_header(data, place)) and place + found.size < len(data):
+        place += found.size
+    assert found is not None
+    os.truncate(path, place)
+    return f"binance-0 {found.first}-{FRAMES} missing in the journal"
+
+
+# What is done, and the checks that have to say so; others may say it as well.
+DAMAGES: dict[Callable[[Path], str], str] = {
+    delete_a_trade: "A4 A8",
+    repeat_a_trade: "A4 A5 A8 A9 A15",
+    repeat_a_bar: "A5 A8 A9",
+    repeat_a_dead_letter: "A3 A5 A8 A9",
+    swap_two_quotes: "A9 A15",
+    delete_a_frame: "A1 A2 A3 A8",
+    repeat_a_frame: "A1 A3 A8 A9",
+    change_a_frame: "A9 A15",
+    number_a_frame_anew: "A2 A9",
+    drop_a_file: "A4 A8 A10",
+    truncate_a_file: "A4 A8 A10",
+    spoil_a_file: "A8 A10",
+    edit_a_count_of_rows: "A8",
+    edit_a_count_of_messages: "A4",
+    edit_a_count_of_frames: "A3",
+    repeat_a_commit: "A4 A5 A8 A9",
+    move_a_dead_letter: "A3 A9",
+    turn_a_dead_letter_into_silence: "A3 A4 A8",
+    forget_gaps: "A6 A8",
+    lose_what_is_stored: "A6 A8 A9",
+    change_a_bar: "A9 A12 A15",
+    delete_a_bar: "A8 A12 A15",
+    advance_silver: "A13",
+    go_back: "A8 A9",
+    leave_a_file_about: "A16",
+    drop_a_table: "A4 A8",
+    remove_a_journal_frame: "A1",
+    cut_the_journal: "A1",
+}
+# They need no store: each has its own test of facts.
+ELSEWHERE = {"A7", "A11", "A14"}
+DEEP = {"A12", "A15"}
+
+
+def now() -> int:
+    return time.time_ns() // 1_000
+
+
+def test_nothing_is_said_of_a_store_that_is_well(audited: Audit) -> None:
+    found = audited(deep=True, now=now() + 2 * DAY)
+    assert list(found) == list(RULES)
+    assert not violated(found), [finding for finding in found.values() if finding.violations]
+    unlooked = {check for check, finding in found.items() if finding.verdict == "not checked"}
+    assert unlooked <= {"A11", "A14"}
+    assert all(finding.counted for check, finding in found.items() if check not in unlooked)
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_each_damage_is_told(store: Path, audited: Audit, damage: Callable[[Path], str]) -> None:
+    name, expected = damage(store), set(DAMAGES[damage].split())
+    found = audited(deep=bool(expected & DEEP), now=now())
+    assert expected <= violated(found), {check: found[check] for check in expected - violated(found)}
+    told = [offender for finding in found.values() for offender in finding.offenders]
+    assert any(name in offender for offender in told), (name, told)
+
+
+def test_every_check_has_its_damage() -> None:
+    assert {check for checks in DAMAGES.values() for check in checks.split()} | ELSEWHERE == set(RULES)
+
+
+def test_a_table_that_cannot_be_read_is_no_verdict(store: Path, audited: Audit) -> None:
+    found = table(store, "silver.trades").current_snapshot()
+    assert found is not None
+    Path(found.manifest_list.removeprefix("file://")).unlink()
+    with pytest.raises(LakeError, match="cannot be read"):
+        audited()
+
+
+def test_a_store_without_tables_is_no_verdict(tmp_path: Path) -> None:
+    with pytest.raises(LakeError, match="no table to audit"):
+        audit(open_catalog(tmp_path), tmp_path, Asked(lambda _: True), deep=False, now=now())
+
+
+def test_one_venue_of_two(audited: Audit) -> None:
+    assert audited(venue="binance")["A1"].counted == len(SHARDS) * FRAMES
+    other = audited(venue="kraken")
+    assert other["A1"].counted == 0
+    assert not violated(other)
+
+
+def test_only_what_came_since(store: Path, audited: Audit) -> None:
+    commits = table(store, "bronze.frames").snapshots()
+    found = audited(since=commits[len(commits) // 2].timestamp_ms * 1_000, deep=True)
+    assert not violated(found), [finding for finding in found.values() if finding.violations]
+    assert 0 < found["A1"].counted < len(SHARDS) * FRAMES
