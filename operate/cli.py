@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("operate.run:command", "Capture market data and show it moving; Ctrl-C stops."),
     "init": ("operate.init:command", "Write a commented tape.toml."),
     "config": ("operate.config:command", "Show the configuration, where it came from, or its schema."),
+    "audit": ("operate.audit:command", "Check that what was received is stored, once, or named as missing."),
     "journal": ("operate.journal:command", "Check, measure or print what the journals hold."),
     "replay": ("operate.replay:command", "Serve a recorded journal in its venue's own protocol."),
     "maintain": ("operate.maintain:command", "Compact, expire and clean the tables, once or for ever."),
