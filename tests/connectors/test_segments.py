@@ -15,6 +15,7 @@ from connectors.segments import (
     segment_header,
     segment_path,
     segment_paths,
+    was_durable,
 )
 
 HEADER = segment_header("kraken", "kraken-0", 7)
@@ -93,6 +94,14 @@ def test_a_whole_block_at_a_wrong_position_does_not_count_and_what_it_knows_does
 ) -> None:
     found = inspect(written(tmp_path, HEADER + BLOCKS[0] + encode_block(12, TWO, durable)))
     assert (found.next_position, found.damaged) == (9, damaged)
+
+
+def test_a_block_that_its_writer_has_finished_by_now_is_no_damage(tmp_path: Path) -> None:
+    first, second = BLOCKS
+    for begun, expected in ((first, False), (first[:-1] + b"?", True)):
+        path = written(tmp_path, HEADER + begun + second)
+        with path.open("rb") as file:
+            assert was_durable(file, len(HEADER), path.stat().st_size, 7) == expected
 
 
 def test_zeros_after_a_power_cut_are_a_torn_end(tmp_path: Path) -> None:
