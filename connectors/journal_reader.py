@@ -144,7 +144,8 @@ class JournalReader:
         if hole is not None:
             raise JournalError(
                 f"positions {hole[0]:,} to {hole[1]:,} are not in {self.directory} any more",
-                hint=f"the oldest position is {first_position(segment_paths(self.directory)[0]):,}",
+                hint=f"the oldest position is {first_position(segment_paths(self.directory)[0]):,}; "
+                "a flow that needs older ones goes on after `tape recover`",
             )
         file = FileIO(path)
         try:

@@ -28,6 +28,7 @@ from connectors.slots import Slot, Store
 from connectors.source import Pulse
 from connectors.staging import Staged, stage
 from connectors.tail import Tail
+from connectors.tokens import Token
 from schemas import Frame
 from schemas.iceberg import TABLES, to_arrow
 
@@ -66,8 +67,10 @@ class Lake(FixedPartitionedSink[Any, State]):
         stop: Event,
         commit_seconds: float,
         logger: Any,
+        rebuilding: bool = False,
     ) -> None:
-        self._opened, self._store, self._directory, self._durable = opened, store, directory, durable
+        self._rebuilding = rebuilding  # state is made again from all frames: to know nothing yet is right
+        self._opened, self._store, self._directory, self.durable = opened, store, directory, durable
         self._slots = {slot.partition: slot for slot in store.slots}
         self._numbers = {slot.key: slot.number for slot in store.slots}
         self.courier = Courier(own, commit_seconds=commit_seconds, stop=stop, logger=logger)
@@ -101,8 +104,10 @@ class Lake(FixedPartitionedSink[Any, State]):
     def build_part(self, step_id: str, for_part: str, resume_state: State | None) -> "LakePartition":
         """One shard's."""
         slot = self._slots[for_part]
-        partition = LakePartition(slot, self.courier, self._directory, resume_state)
-        self._durable.tell(slot.shard, partial(self.courier.reached, slot.shard))
+        partition = LakePartition(
+            slot, self.courier, self._directory, resume_state, rebuilding=self._rebuilding
+        )
+        self.durable.tell(slot.shard, partial(self.courier.reached, slot.shard))
         self.partitions.append(partition)
         return partition
 
@@ -112,8 +117,12 @@ class Lake(FixedPartitionedSink[Any, State]):
 class LakePartition(StatefulSinkPartition[Any, State]):
     """One shard's rows, on their way into all tables."""
 
-    def __init__(self, slot: Slot, courier: Courier, directory: Path, state: State | None) -> None:
+    def __init__(
+        self, slot: Slot, courier: Courier, directory: Path, state: State | None, *, rebuilding: bool = False
+    ) -> None:
         self.name = slot.partition
+        self._rebuilding = rebuilding
+        self._known: Token | None = None  # of the frames, where their counts are taken from
         self._shard, self._courier, self._directory = slot.shard, courier, directory
         self._state = state
         self._shelves: dict[type, Shelf] = {}
@@ -135,10 +144,15 @@ class LakePartition(StatefulSinkPartition[Any, State]):
         published = max(shelf.floor for shelf in self._shelves.values())
         if self._state is not None:
             self._resume(self._state)
+        elif self._rebuilding:
+            self._known = next(
+                each.tokens[self._shard] for each in self._courier.tables if each.record_type is Frame
+            )
+            self._last, self._counts = self._known.position, Counter(self._known.counts)
         elif published:
             raise LakeError(
                 f"{self._shard} has published up to {published}, but its recovery knows nothing of it",
-                hint="restore the recovery files",
+                hint="`tape recover` makes the recovery files again from what the tables have",
             )
         early, self._early = self._early, []
         self.write_batch(early)
@@ -167,6 +181,9 @@ class LakePartition(StatefulSinkPartition[Any, State]):
                 self._flush()
             else:
                 self._take(item)
+                if self._known is not None and item.last <= self._known.position:
+                    # Retention may have left less than was counted.
+                    self._counts = Counter(self._known.counts)
 
     def _take(self, batch: Batch) -> None:
         self._last = batch.last

@@ -7,8 +7,9 @@ state.
 
 import fcntl
 import os
+import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -16,8 +17,9 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from connectors.disk import sync_folder
+from connectors.disk import make_folder, sync_folder
 from connectors.errors import TapeError
+from connectors.journal import take_lock
 from connectors.placement import key_of
 
 FILE = "store.json"
@@ -137,3 +139,19 @@ def locked(directory: Path, name: str = "store.lock") -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def held(directory: Path, shards: Iterable[str]) -> Iterator[None]:
+    """Be whom the journals of these shards name as their writer: no process writes them, and none begins."""
+    locks: list[int] = []
+    try:
+        for shard in shards:
+            journal = directory / "journal" / shard
+            make_folder(journal)
+            locks.append(take_lock(journal, time.time_ns() // 1_000))
+        yield
+    finally:
+        for lock in locks:
+            os.ftruncate(lock, 0)
+            os.close(lock)

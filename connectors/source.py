@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, get_ident
 from time import monotonic, time
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
@@ -71,10 +71,20 @@ class PartitionStatus:
     outage: str = ""  # why the epoch cannot end
 
 
+class Frames(Protocol):
+    """What the frames of a shard are read from, in order."""
+
+    position: int  # behind which it goes on
+
+    def read(self, frames_max: int) -> list[Frame]: ...
+    def close(self) -> None: ...
 
 
-
-
+def journalled(journal: Path, shard: str, position: int) -> Frames | None:
+    """What its journal has behind a position; None where there is no journal yet."""
+    if not journal.exists():
+        return None
+    return JournalReader(journal, exchange=shard.rpartition("-")[0], shard=shard, position=position)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +102,7 @@ class Reading:
     durable: Durable = field(default_factory=Durable)
     sync: Callable[[Path], None] = sync_newest  # force a journal to disk
     recovery: Path | None = None  # where the engine writes; it dies of a disk that is full
+    frames: Callable[[Path, str, int], Frames | None] = journalled  # of a shard, behind a position
     paused: dict[int, float] = field(default_factory=dict)  # by thread: when its last pause ended
     built: Event = field(default_factory=Event)  # the engine has begun
 
@@ -149,7 +160,7 @@ class JournalPartition(StatefulSourcePartition[tuple[str, Batch | Pulse], State]
         self.name = slot.partition
         self._slot, self._reading, self._batch_of = slot, reading, batch_of
         self._position = state[1] if state else 0
-        self._reader: JournalReader | None = None
+        self._reader: Frames | None = None
         self._captured = slot.shard in reading.captured
         self._idle = False
         self._epoch_frames = 0
@@ -181,11 +192,10 @@ class JournalPartition(StatefulSourcePartition[tuple[str, Batch | Pulse], State]
             return []
         frames = self._read()
         self._idle = not frames
-        if not frames and (stopping or (self._reading.ends and self._at_end())):
+        if not frames and (stopping or (self._reading.ends and self._at_end(now))):
             raise StopIteration
         items: list[tuple[str, Batch | Pulse]] = []
         if frames:
-            self._position = self.status.position = frames[-1].position
             self._epoch_frames += len(frames)
             items.append((self._slot.key, self._batch_of(frames)))
         if self._captured and now >= self._next_pulse:
@@ -284,26 +294,21 @@ class JournalPartition(StatefulSourcePartition[tuple[str, Batch | Pulse], State]
         room = self._reading.epoch_frames_max - self._epoch_frames
         if room <= 0:
             return []
-        if self._reader is None and not self._open():
+        if self._reader is None:
+            journal, shard = self._reading.journal(self._slot.shard), self._slot.shard
+            self._reader = self._reading.frames(journal, shard, self._position)
+        if self._reader is None:
             return []
-        assert self._reader is not None
         frames = self._reader.read(min(room, self._reading.batch_frames_max))
+        self._position = self.status.position = self._reader.position
         if self.status.replayed is None and not frames:
             self._caught_up()
         return frames
 
-    def _open(self) -> bool:
-        """Open the journal, where there is one by now."""
-        directory, shard = self._reading.journal(self._slot.shard), self._slot.shard
-        if not directory.exists():
-            return False
-        exchange = shard.rpartition("-")[0]
-        self._reader = JournalReader(directory, exchange=exchange, shard=shard, position=self._position)
-        return True
-
-    def _at_end(self) -> bool:
-        """Whether nothing came because there is nothing, not because the epoch is full."""
-        return self._epoch_frames < self._reading.epoch_frames_max
+    def _at_end(self, now: float) -> bool:
+        """Whether nothing came because there is nothing, not because the epoch is full; sinks know of us."""
+        is_quiet = not self._captured or now < self._next_pulse
+        return is_quiet and self._epoch_frames < self._reading.epoch_frames_max
 
     def _caught_up(self) -> None:
         """Say once how far behind we had started."""

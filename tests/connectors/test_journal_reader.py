@@ -279,7 +279,7 @@ def test_a_missing_segment_and_a_removed_one_are_not_stepped_over(directory: Pat
     reader = reading(directory)
     with pytest.raises(JournalError, match="positions 1 to 3 are not in") as caught:
         reader.read(10)
-    assert caught.value.hint == "the oldest position is 4"
+    assert caught.value.hint.startswith("the oldest position is 4;")
     reader.close()
     segment_path(directory, 7).unlink()
     reader = reading(directory, position=3)

@@ -1,0 +1,291 @@
+"""`tape recover` after each way of losing recovery files: all rows as if nothing had happened, none twice."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from msgspec import Struct
+
+from connectors.catalog import open_catalog
+from connectors.journal import Journal
+from connectors.journal_reader import JournalReader
+from connectors.segments import segment_paths
+from connectors.tokens import Token, tokens_of
+from connectors.venues import VENUES
+from dataflows.chain import chain
+from dataflows.steps.batch import Batch, batch_of
+from schemas import Frame
+from schemas.iceberg import TABLES, to_arrow
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARDS = ("binance-0", "coinbase-0", "kraken-0")
+PATIENCE_SECONDS = 60.0
+
+# A dozen processes one after the other, on a machine that may be busy.
+pytestmark = pytest.mark.timeout(400)
+
+
+class Store:
+    """One simulated store, and the processes that work on it."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.directory = data / "simulated"
+        self.recovery = self.directory / "recovery"
+        self.log = data.parent / "log"
+        self.started: list[subprocess.Popen[bytes]] = []
+        self.environment = dict(os.environ) | {
+            "TAPE_DATA_DIR": str(data),
+            "TAPE_METRICS__PORT": "0",
+            "TAPE_LAKE__COMMIT_SECONDS": "0",
+            "TAPE_CAPTURE__SEGMENT_BYTES_MAX": str(64 * 1024),
+            "TAPE_SIMULATOR__RATE": "1000",
+            "BYTEWAX_SNAPSHOT_INTERVAL": "1",
+            "PYTHONPATH": str(ROOT),
+        }
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        """The flow, by the engine's own command."""
+        words = [sys.executable, "-m", "bytewax.run", "dataflows.crypto"]
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(words, cwd=ROOT, env=self.environment, stdout=log, stderr=log)
+        self.started.append(process)
+        return process
+
+    def tape(self, *words: str, failpoint: str = "") -> "subprocess.CompletedProcess[str]":
+        """One of our commands, to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "operate", *words],
+            cwd=ROOT,
+            env=self.environment | {"TAPE_FAILPOINTS": failpoint},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+
+    def tokens(self, name: str = "bronze.frames") -> dict[str, Token]:
+        """How far a table is."""
+        if not (self.directory / "catalog.db").exists():
+            return {}
+        catalog = open_catalog(self.directory)
+        return tokens_of(catalog.load_table(name)) if catalog.table_exists(name) else {}
+
+    def published(self) -> int:
+        """Frames of the shard that has the fewest in the table."""
+        tokens = self.tokens()
+        return min((tokens[shard].position if shard in tokens else 0 for shard in SHARDS), default=0)
+
+    def goes_on(self, process: "subprocess.Popen[bytes]", frames: int = 120) -> None:
+        """Wait until so many more are published."""
+        goal = self.published() + frames
+
+        def has_gone_on() -> bool:
+            assert process.poll() is None, self.said()
+            return self.published() >= goal
+
+        until(has_gone_on)
+
+    def said(self) -> str:
+        return self.log.read_text()[-4_000:]
+
+    def stop(self, process: "subprocess.Popen[bytes]") -> None:
+        """End it in order: what it has taken from the journals is published then, on a busy machine later."""
+        before = self.log.stat().st_size
+        process.terminate()
+        assert process.wait(PATIENCE_SECONDS) == 0, self.said()
+        if "not everything is published" in self.log.read_text()[before:]:
+            again = self.start()
+            self.goes_on(again, 1)
+            self.stop(again)
+
+    def refused(self) -> str:
+        """What a start says that ends by itself."""
+        before = self.log.stat().st_size
+        assert self.start().wait(PATIENCE_SECONDS) != 0
+        return self.log.read_text()[before:]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = Store(tmp_path / "data")
+    yield made
+    for process in made.started:
+        process.kill()
+        process.wait()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def kill(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    process.wait()
+
+
+def trim(store: Store) -> dict[str, list[Frame]]:
+    """Remove what a journal need not have any more; returns all that it had."""
+    whole = {}
+    for shard, token in store.tokens().items():
+        directory, exchange = store.directory / "journal" / shard, shard.rpartition("-")[0]
+        whole[shard] = frames(directory)
+        journal = Journal.open(directory, exchange=exchange, shard=shard, now=0)
+        assert journal.remove_through(token.position), f"{shard} has nothing to trim"
+        journal.close()
+    return whole
+
+
+def frames(journal: Path, position: int = 0) -> list[Frame]:
+    """What a journal holds behind a position."""
+    exchange = journal.name.rpartition("-")[0]
+    reader = JournalReader(journal, exchange=exchange, shard=journal.name, position=position)
+    found: list[Frame] = []
+    while taken := reader.read(10_000):
+        found += taken
+    reader.close()
+    return found
+
+
+def straight(journals: dict[str, list[Frame]]) -> dict[type[Struct], list[Any]]:
+    """What the frames become when the steps are simply called one after the other."""
+    found: dict[type[Struct], list[Any]] = defaultdict(list)
+    for shard, kept in journals.items():
+        steps = [begin(shard, None) for begin in chain(VENUES)]
+        for start in range(0, len(kept), 500):
+            batch: Batch = batch_of(kept[start : start + 500])
+            for step in steps:
+                batch = step.step(batch)
+            found[Frame] += batch.frames
+            for record in batch.records:
+                found[type(record)].append(record)
+    return found
+
+
+def check(store: Store, before: dict[str, list[Frame]] | None = None) -> None:
+    """Every table holds exactly the rows of a run without the accident."""
+    journals = {}
+    for shard, token in store.tokens().items():
+        kept = (before or {}).get(shard, [])
+        journals[shard] = (kept + frames(store.directory / "journal" / shard, len(kept)))[: token.position]
+        assert [frame.position for frame in journals[shard]] == list(range(1, len(journals[shard]) + 1))
+    wanted = straight(journals)
+    catalog = open_catalog(store.directory)
+    for record_type, listed in TABLES.items():
+        table = catalog.load_table(listed.name)
+        found = ordered(record_type, table.scan().to_arrow())
+        expected = ordered(record_type, pa.Table.from_batches([to_arrow(record_type, wanted[record_type])]))
+        assert found.select(expected.schema.names).equals(expected), listed.name
+        for shard, token in tokens_of(table).items():
+            if token.position:
+                rows = sum(row.shard == shard for row in wanted[record_type])
+                assert token.counts.get(f"rows_{listed.name}", 0) == rows
+    assert len(wanted[Frame]) > 500
+    assert not list(store.directory.glob("tail/*/*/*"))
+
+
+def ordered(record_type: type[Struct], rows: pa.Table) -> pa.Table:
+    """Rows in one order, whatever files they are from."""
+    names = ["shard", TABLES[record_type].position, "message_id", "interval", "window_start", "symbol"]
+    return rows.sort_by([(name, "ascending") for name in names if name in rows.schema.names]).combine_chunks()
+
+
+def test_recovery_files_that_are_gone_are_made_again_though_killed_at_it_and_journals_are_trimmed(
+    store: Store,
+) -> None:
+    first = store.start()
+    store.goes_on(first, 500)
+    kill(first)
+    before = trim(store)
+    shutil.rmtree(store.recovery)
+    assert "tape recover" in store.refused()
+
+    shown = store.tape("recover", "--json")
+    assert shown.returncode == 0, shown.stderr
+    assert '"shard": "kraken-0"' in shown.stdout
+    assert not store.recovery.exists()
+    for place in ("aggregate.batch:kill:4", "recover.aside:kill:1"):
+        assert store.tape("recover", "--yes", failpoint=place).returncode == -signal.SIGKILL, place
+    assert "tape recover" in store.refused()
+    done = store.tape("recover", "--yes")
+    assert done.returncode == 0, done.stderr
+
+    second = store.start()
+    store.goes_on(second)
+    for words in ((), ("--yes",)):
+        done = store.tape("recover", *words)
+        assert done.returncode == 2
+        assert f"process {second.pid} on " in done.stderr
+    store.stop(second)
+    check(store, before)
+    assert not list(store.directory.glob("recovery.*"))
+
+
+def test_an_old_copy_of_the_recovery_files_loses_and_doubles_nothing(store: Store, tmp_path: Path) -> None:
+    first = store.start()
+    store.goes_on(first)
+    store.stop(first)
+    shutil.copytree(store.recovery, tmp_path / "copy")
+    second = store.start()
+    store.goes_on(second, 500)
+    kill(second)
+    shutil.rmtree(store.recovery)
+    shutil.copytree(tmp_path / "copy", store.recovery)
+    third = store.start()
+    store.goes_on(third)
+    store.stop(third)
+    check(store)
+
+    # What the copy needs is not in the journals any more.
+    before = trim(store)
+    shutil.rmtree(store.recovery)
+    shutil.copytree(tmp_path / "copy", store.recovery)
+    assert "tape recover" in store.refused()
+    assert store.tape("recover", "--yes").returncode == 0
+    fourth = store.start()
+    store.goes_on(fourth)
+    store.stop(fourth)
+    check(store, before)
+
+
+def test_torn_recovery_files_are_moved_aside_and_made_again_though_the_journals_are_gone(
+    store: Store,
+) -> None:
+    first = store.start()
+    store.goes_on(first)
+    store.stop(first)
+    tokens = store.tokens()
+    before = {
+        shard: frames(store.directory / "journal" / shard)[: tokens[shard].position] for shard in SHARDS
+    }
+    for name in ("journal", "positions"):
+        shutil.rmtree(store.directory / name)
+    torn = sorted(store.recovery.glob("part-*.sqlite3"))
+    assert torn
+    for path in torn:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    done = store.tape("recover", "--yes")
+    assert done.returncode == 0, done.stderr
+    aside = list(store.directory.glob("recovery.aside-*"))
+    assert [path.name in done.stderr for path in aside] == [True]
+    assert {path.name for path in torn} <= {path.name for path in aside[0].iterdir()}
+
+    second = store.start()
+    store.goes_on(second)
+    store.stop(second)
+    for shard in SHARDS:
+        journal = store.directory / "journal" / shard
+        assert int(segment_paths(journal)[0].stem) == len(before[shard]) + 1
+    check(store, before)
