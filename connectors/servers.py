@@ -35,6 +35,7 @@ REGION = "us-east-1"
 
 CATALOG = "set lake.catalog, TAPE_LAKE__CATALOG_SECRET or TAPE_LAKE__CATALOG_SECRET_FILE"
 STORE = "set lake.warehouse, lake.store_access_key, TAPE_LAKE__STORE_SECRET_KEY or …_FILE"
+CATALOG_FILE = "restore the catalog's file from a copy"
 # Words of servers that say no, wherever they are; other errors have types.
 REFUSALS = {
     "password authentication failed": CATALOG,
@@ -49,6 +50,9 @@ REFUSALS = {
     "INVALID_ACCESS_KEY_ID": STORE,
     "SIGNATURE_DOES_NOT_MATCH": STORE,
     "NO_SUCH_BUCKET": "make the bucket, or set lake.warehouse",
+    "file is not a database": CATALOG_FILE,
+    "database disk image is malformed": CATALOG_FILE,
+    "attempt to write a readonly database": "let this user write the catalog's file, and its directory",
 }
 
 

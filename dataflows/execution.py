@@ -34,6 +34,9 @@ class FlowError(TapeError):
 
     exit_code = EXIT_FAILED
 
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message, hint=hint)
+
 
 def execute(flow: Dataflow, told: Command, recovery: Path) -> None:
     """Run the flow until its sources end; FlowError where something else ended it."""
@@ -78,8 +81,7 @@ def aside(words: int) -> Iterator[None]:
 def reason(error: BaseException, told: Command, recovery: Path) -> TapeError:
     """Why the engine ended: what a callback of ours raised, else its files, else what it says."""
     if failures:
-        message, hint = explain(failures[0])
-        return FlowError(message, hint=hint)
+        return FlowError(*said_of(failures[0]))
     try:
         refuse_damaged(recovery)
     except RecoveryError as found:
@@ -92,9 +94,19 @@ def reason(error: BaseException, told: Command, recovery: Path) -> TapeError:
     if told.processes > 1:
         return FlowError(
             "the flow has ended with another process of its cluster",
-            hint="the last lines of the others say why; nothing is lost: start all of them again",
+            "the last lines of the others say why; nothing is lost: start all of them again",
         )
     return FlowError(
         f"the engine has failed: {error}",
-        hint="nothing is lost: start again; log.level = debug shows all that it says",
+        "nothing is lost: start again; log.level = debug shows all that it says",
     )
+
+
+def said_of(failure: Exception) -> tuple[str, str]:
+    """What to tell of an exception of a callback; an outage of the lake is one only when we are to end."""
+    from connectors.catalog import is_outage  # noqa: PLC0415  # heavy, and needed only now
+    from connectors.servers import words  # noqa: PLC0415
+
+    if isinstance(failure, TapeError) or not is_outage(failure):
+        return explain(failure)
+    return f"ended while the lake could not be written: {words(failure)}", "nothing is lost: start again"

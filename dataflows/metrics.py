@@ -93,6 +93,7 @@ METRICS: dict[str, tuple[tuple[str, ...], str]] = {
     "tape_epoch_stall_seconds": (("venue", "shard"), "What the end of the last epoch cost."),
     "tape_epoch_stall_seconds_total": (("venue", "shard"), "What the ends of all epochs cost."),
     "tape_epoch_pauses_total": (("venue", "shard"), "Pauses to end epochs when other processes do."),
+    "tape_flow_waits_for_disk": (("venue", "shard"), "1 while an epoch cannot end for want of the disk."),
 }
 LATENCIES = {"tape_repair_seconds": REPAIR_SECONDS, "tape_event_to_decoded_seconds": LATENCY_SECONDS}
 
@@ -343,6 +344,7 @@ def partition_samples(partition: PartitionStatus, written: int | None, age: floa
     yield "tape_epoch_stall_seconds", (), partition.stall_seconds
     yield "tape_epoch_stall_seconds_total", (), partition.stall_seconds_total
     yield "tape_epoch_pauses_total", (), partition.pauses
+    yield "tape_flow_waits_for_disk", (), bool(partition.outage)
 
 
 def labelled(first: tuple[str, ...], samples: Iterable[Sample]) -> Iterator[Sample]:

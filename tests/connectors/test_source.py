@@ -1,5 +1,7 @@
 """A partition emits what is journalled behind its snapshot, and says what the engine does not."""
 
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
@@ -12,6 +14,7 @@ from connectors import source
 from connectors.durable import Durable
 from connectors.journal import Journal
 from connectors.positions import expected_position
+from connectors.segments import JournalError
 from connectors.slots import Slot
 from connectors.source import JournalPartition, JournalSource, Pulse, Reading
 from schemas import Frame
@@ -34,7 +37,7 @@ class Clock:
         assert seconds is not None
         self.waits.append(seconds)
         self.now += seconds
-        return False
+        return self.stop.is_set()
 
 
 @pytest.fixture
@@ -145,6 +148,67 @@ def test_what_a_snapshot_names_is_on_disk_and_noted_before(
     assert expected_position(tmp_path, "binance-0") == 3
     assert partition.snapshot() == (1, 3)
     assert len(synced) == 1
+
+
+def test_a_disk_that_refuses_is_waited_for_and_said_once(
+    tmp_path: Path, writing: Journal, clock: Clock
+) -> None:
+    append(writing, 3)
+    refusals = [JournalError(f"the disk is full, {number}") for number in range(3)]
+
+    def sync(_: Path) -> None:
+        if refusals:
+            assert expected_position(tmp_path, "binance-0") is None
+            raise refusals.pop(0)
+        assert partition.status.outage == "the disk is full, 2"
+
+    partition = begin(tmp_path, clock, sync=sync)
+    partition.next_batch()
+    with capture_logs() as said:
+        assert partition.snapshot() == (1, 3)
+
+    assert clock.waits == [source.RETRY_SECONDS] * 3
+    assert [(line["event"], line.get("why")) for line in said] == [
+        ("flow waits for the disk", "the disk is full, 0"),
+        ("flow goes on", None),
+    ]
+    assert partition.status.outage == ""
+    assert expected_position(tmp_path, "binance-0") == 3
+    partition.next_batch()
+    assert partition.status.stall_seconds == 0  # of an epoch that had to wait for us nobody else is to blame
+
+
+def test_an_epoch_ends_only_with_room_for_the_engine(
+    tmp_path: Path, writing: Journal, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Path, int]] = []
+
+    def room(path: Path, size: int) -> None:
+        asked.append((path, size))
+        if len(asked) == 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(source, "require_room", room)
+    partition = begin(tmp_path, clock, recovery=tmp_path)
+    with capture_logs() as said:
+        assert partition.snapshot() == (1, 0)
+
+    assert asked == [(tmp_path, source.ROOM_BYTES)] * 2
+    assert said[0]["why"].startswith(f"cannot write {tmp_path} (file system ")
+
+
+def test_asked_to_stop_it_does_not_wait_for_a_disk(tmp_path: Path, writing: Journal, clock: Clock) -> None:
+    append(writing, 3)
+
+    def sync(_: Path) -> None:
+        raise JournalError("the disk is full")
+
+    partition = begin(tmp_path, clock, sync=sync)
+    partition.next_batch()
+    clock.stop.set()
+    with pytest.raises(JournalError, match="the disk is full"):
+        partition.snapshot()
+    assert len(clock.waits) == 1
 
 
 def test_an_epoch_is_durable_when_the_next_one_begins(tmp_path: Path, writing: Journal, clock: Clock) -> None:

@@ -232,6 +232,7 @@ def captured(**connection: Any) -> CaptureStatus:
 
 def test_what_runs_beside_the_stream_is_asked_when_scraped() -> None:
     partition = PartitionStatus("binance-0", 480, 300, stall_seconds=0.2, stall_seconds_total=1.7, pauses=6)
+    partition.outage = "no space"
     found = metrics(partitions=lambda: [partition])
     found.capture = captured
     found.durable("binance-0")
@@ -260,6 +261,7 @@ def test_what_runs_beside_the_stream_is_asked_when_scraped() -> None:
         "tape_epoch_stall_seconds": 0.2,
         "tape_epoch_stall_seconds_total": 1.7,
         "tape_epoch_pauses_total": 6,
+        "tape_flow_waits_for_disk": 1,
     }
     assert {name: value(found, name, **place) for name in expected} == expected
     assert value(found, "tape_gaps_open", venue="binance") == 2

@@ -41,6 +41,7 @@ AT_REST = {
     "tape_flow_lag_frames",
     "tape_epoch_stall_seconds",
     "tape_epoch_pauses_total",
+    "tape_flow_waits_for_disk",
 }
 # What moves when a venue is gone.
 IN_TROUBLE = {"tape_reconnect_delay_seconds", "tape_connect_failures"}

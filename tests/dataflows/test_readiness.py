@@ -37,6 +37,11 @@ def test_what_works_is_ready(capture: CaptureStatus | None) -> None:
             [CAUGHT_UP],
             ["capture has ended: KeyError: x"],
         ),
+        (
+            WELL,
+            [replace(CAUGHT_UP, outage="cannot write /data: full")],
+            ["kraken-0: waits for the disk: cannot write /data: full"],
+        ),
         (replace(WELL, shards=(DOWN,)), [CAUGHT_UP], ["kraken-1: no connection: refused"]),
         (
             replace(WELL, shards=(FULL,)),
