@@ -27,6 +27,17 @@ if TYPE_CHECKING:
 # In the order of `tape --help`: what a newcomer types first comes first.
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("operate.run:command", "Capture market data and show it moving; Ctrl-C stops."),
+    "trades": ("operate.questions:trades", "Print trades; --json, --csv and --parquet for programs."),
+    "quotes": ("operate.questions:quotes", "Print best bids and offers."),
+    "bars": ("operate.questions:bars", "Print bars of any length, live to the last trade."),
+    "latest": ("operate.questions:latest", "Print the last trade of each symbol."),
+    "summary": ("operate.questions:summary", "Print what each symbol did on a day."),
+    "gaps": ("operate.questions:gaps", "Print what is missing, and what became of it."),
+    "completeness": ("operate.questions:completeness", "Print how many of the expected ids came."),
+    "symbols": ("operate.questions:symbols", "Print what was traded within a week."),
+    "stats": ("operate.questions:stats", "Print how much each table holds, or its snapshots."),
+    "sql": ("operate.sql:command", "Ask the tables in SQL, once or in a shell."),
+    "tail": ("operate.tail:command", "Follow records as they land; Ctrl-C ends."),
     "init": ("operate.init:command", "Write a commented tape.toml."),
     "config": ("operate.config:command", "Show the configuration, where it came from, or its schema."),
     "audit": ("operate.audit:command", "Check that what was received is stored, once, or named as missing."),

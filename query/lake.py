@@ -141,6 +141,11 @@ def summary(reader: Reader, scope: Scope, day: int, *, as_of: AsOf | None = None
     return bars(reader, replace(scope, since=start, until=start + UNITS["d"]), "1d", as_of=as_of)
 
 
+def last_day(reader: Reader) -> int:
+    """A moment of the day of the newest trade."""
+    return reader.at(Trade).newest({}) or 0
+
+
 def gaps(
     reader: Reader, scope: Scope, *, status: str | None = None, limit: int = LIMIT, as_of: AsOf | None = None
 ) -> Answer:
@@ -225,7 +230,7 @@ def stats(reader: Reader, scope: Scope) -> Answer:
                     "bytes": sum(file.size for file in files),
                     "first": view.oldest(own),
                     "last": view.newest(own),
-                    "snapshot_id": view.snapshot_id,
+                    "snapshot_id": None if view.snapshot_id is None else str(view.snapshot_id),
                 }
             )
     return Answer(pa.Table.from_pylist(found, STATS), reader.simulated)
@@ -234,7 +239,7 @@ def stats(reader: Reader, scope: Scope) -> Answer:
 STATS = pa.schema([
     ("table", pa.string()), ("exchange", pa.string()), ("rows", pa.int64()), ("unpublished", pa.int64()),
     ("files", pa.int64()), ("bytes", pa.int64()), ("first", TIME), ("last", TIME),
-    ("snapshot_id", pa.int64()),
+    ("snapshot_id", pa.string()),
 ])  # fmt: skip
 
 
@@ -268,7 +273,7 @@ def snapshots(reader: Reader) -> Answer:
             found.append(
                 {
                     "table": listed.name,
-                    "snapshot_id": one.snapshot_id,
+                    "snapshot_id": str(one.snapshot_id),
                     "tag": tags.get(one.snapshot_id),
                     "committed": one.timestamp_ms * 1_000,
                     "operation": one.summary.operation.value if one.summary else None,
@@ -280,6 +285,6 @@ def snapshots(reader: Reader) -> Answer:
 
 
 SNAPSHOTS = pa.schema([
-    ("table", pa.string()), ("snapshot_id", pa.int64()), ("tag", pa.string()), ("committed", TIME),
+    ("table", pa.string()), ("snapshot_id", pa.string()), ("tag", pa.string()), ("committed", TIME),
     ("operation", pa.string()), ("added", pa.int64()), ("rows", pa.int64()),
 ])  # fmt: skip

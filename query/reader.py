@@ -125,7 +125,7 @@ class Reader:
                 before = [one for one in table.metadata.snapshots if one.timestamp_ms <= meant.timestamp_ms]
                 return max(before, key=lambda one: one.timestamp_ms, default=None)
         raise LakeError(
-            f"no table has a snapshot {as_of.snapshot}", hint="`tape snapshots` lists those there are"
+            f"no table has a snapshot {as_of.snapshot}", hint="`tape stats --snapshots` lists them"
         )
 
     def _received(self, moment: int) -> Mapping[str, int]:

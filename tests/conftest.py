@@ -32,10 +32,18 @@ def pytest_configure_node(node: pytest.Item) -> None:
     node.workerinput["seed"] = node.config.stash[SEED]  # type: ignore[attr-defined]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def seed(request: pytest.FixtureRequest) -> int:
     """The seed of this run; printed at the end, repeated with --seed."""
     return request.config.stash[SEED]
+
+
+@pytest.fixture(scope="session")
+def kept(seed: int, tmp_path_factory: pytest.TempPathFactory) -> "Kept":
+    """A store that the flow has filled, in a data directory of its own; only to be read."""
+    from tests.campaigns.kept import filled
+
+    return filled(tmp_path_factory.mktemp("kept") / "simulated", seed)
 
 
 @pytest.fixture

@@ -1,0 +1,60 @@
+"""`tape tail`: records as they land, each once; Ctrl-C ends."""
+
+import time
+
+import click
+
+from operate.answers import reader_of
+from operate.cli import Session
+from operate.questions import scope_of
+from operate.table import cell, json_option
+
+# Rows land with every batch, some ten times a second; sooner nobody sees.
+LOOK_SECONDS = 0.2
+
+# What a line shows, in this order; the time comes first.
+STAGES = {
+    "frame": ("Frame", ("exchange", "shard", "position", "kind", "payload")),
+    "trade": ("Trade", ("exchange", "symbol", "side", "price", "quantity", "trade_id")),
+    "quote": ("Quote", ("exchange", "symbol", "bid_price", "bid_quantity", "ask_price", "ask_quantity")),
+    "bar": ("Bar", ("exchange", "symbol", "interval", "open", "high", "low", "close", "volume", "revision")),
+    "gap": ("Gap", ("exchange", "symbol", "first_missing", "last_missing", "status", "reason")),
+    "dead-letter": ("DeadLetter", ("exchange", "symbol", "stage", "reason", "detail")),
+}
+# Longer fields are cut for people, never in JSON.
+CELL_CHARACTERS_MAX = 100
+
+
+@click.command("tail")
+@click.option("--stage", type=click.Choice(list(STAGES)), default="trade", show_default=True, help="Which.")
+@click.option("--venue", "--exchange", "exchange", help="Only of this venue.")
+@click.option("--symbol", help="Only of this symbol, such as BTC-USDT.")
+@json_option
+@click.pass_obj
+def command(session: Session, stage: str, exchange: str | None, symbol: str | None, as_json: bool) -> None:
+    """Follow records as they land, each once. Ctrl-C ends.
+
+    With --json each is an object on a line of its own, with all its fields.
+    """
+    import msgspec
+
+    import schemas
+    from connectors.errors import TapeError
+    from query.follow import follow
+    from query.surface import as_text
+    from schemas.iceberg import TABLES
+
+    if stage == "frame" and symbol is not None:
+        raise TapeError("a frame has no symbol until it is decoded", hint="use --venue, or another stage")
+    name, columns = STAGES[stage]
+    record_type = getattr(schemas, name)
+    scope = scope_of(exchange, symbol, None, None, None)
+    reader = reader_of(session)
+    click.echo(f"{'SIMULATED · ' if reader.simulated else ''}following {stage}s, Ctrl-C ends", err=True)
+    for rows in follow(reader, record_type, scope, lambda: time.sleep(LOOK_SECONDS)):
+        for row in as_text(rows).to_pylist():
+            if as_json:
+                click.echo(msgspec.json.encode(row))
+            else:
+                shown = [cell(row[column])[:CELL_CHARACTERS_MAX] for column in columns]
+                click.echo("  ".join([row[TABLES[record_type].time], *shown]))
