@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint types contracts format bench bench-compare live-check kill fuzz schema requirements python clean
+.PHONY: help setup run test check lint types contracts format bench bench-compare live-check kill services interop fuzz schema requirements python clean
 
 help: ## Say what each verb does (this)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,7 +16,7 @@ setup: .venv/run.stamp .venv/dev.stamp ## Make .venv with all that running and d
 run: .venv/run.stamp ## Run Tapekeeper: live venues where one answers, else our simulated ones
 	@$(BIN)/tape run
 
-test: .venv/dev.stamp ## Run all tests; at least 90 % of lines must be covered
+test: .venv/services.stamp ## Run all tests; at least 90 % of lines must be covered
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --cov --cov-report=term
 
 check: lint types contracts test ## All that must hold before a commit; what .ci/run runs
@@ -44,8 +44,15 @@ bench-compare: .venv/dev.stamp ## Put two runs side by side (OLD=folder NEW=buil
 live-check: .venv/run.stamp ## Capture each venue for five minutes and compare with its REST answers (needs a network)
 	@$(BIN)/tape live-check
 
-kill: .venv/dev.stamp ## Kill the flow again and again and compare what it published (KILLS=1000 SEED=1)
-	@$(BIN)/python -m tests.campaigns.kill --kills $(or $(KILLS),100) $(if $(SEED),--seed $(SEED))
+kill: .venv/services.stamp ## Kill the flow again and again and compare what it published (KILLS=1000 SEED=1 CATALOG=rest)
+	@$(BIN)/python -m tests.campaigns.kill --kills $(or $(KILLS),100) $(if $(SEED),--seed $(SEED)) \
+		$(if $(CATALOG),--sink lake --catalog $(CATALOG))
+
+services: .venv/services.stamp ## Say which real servers tests can start here, and how to get the others
+	@$(BIN)/python -m tests.services.programs
+
+interop: .venv/interop.stamp ## Let Spark read and compact tables that our sink writes (needs Java; fetches 60 MB with Maven)
+	@$(BIN)/python -m tests.interop
 
 fuzz: .venv/dev.stamp ## Give every decoder a million hostile frames
 	@$(BIN)/python -m pytest -q -n $(WORKERS) -m fuzz --fuzz-inputs 1000000 --timeout 3600
@@ -101,6 +108,14 @@ endef
 
 .venv/run.stamp: requirements.txt
 .venv/dev.stamp: requirements-dev.txt
+
+.venv/interop.stamp: requirements-interop.txt | .venv/services.stamp
+
+# Servers and readers for tests may not install everywhere; then their tests are skipped by name.
+.venv/services.stamp: requirements-services.txt | .venv/dev.stamp
+	@echo "set-up: $< (again when it changes)" >&2
+	@$(PIP) install --quiet --require-hashes --no-deps -r $< && touch $@ || \
+		echo "some servers cannot be installed here: what needs them is not tested" >&2
 
 # Others' programs may not install everywhere; then we are measured alone.
 .venv/bench.stamp: requirements-bench.txt | .venv/run.stamp

@@ -65,12 +65,17 @@ def test_a_fresh_clone_makes_its_environment_first(checkout: Path) -> None:
 
 @pytest.mark.parametrize(
     ("verb", "requirements"),
-    [("run", "requirements.txt"), ("test", "requirements-dev.txt"), ("lint", "requirements-dev.txt")],
+    [
+        ("run", "requirements.txt"),
+        ("test", "requirements-services.txt"),
+        ("lint", "requirements-dev.txt"),
+    ],
 )
 def test_set_up_repeats_itself_only_when_its_inputs_changed(
     checkout: Path, verb: str, requirements: str
 ) -> None:
-    set_up(checkout, "run.stamp" if verb == "run" else "dev.stamp")
+    for stamp in ("run", "dev", "services"):
+        set_up(checkout, f"{stamp}.stamp")
     assert installed(make(checkout, "-n", verb).stdout) == []
     os.utime(checkout / "requirements-bench.txt", (3_000, 3_000))
     assert installed(make(checkout, "-n", verb).stdout) == []

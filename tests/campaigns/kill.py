@@ -13,8 +13,6 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from random import Random
 
@@ -27,6 +25,7 @@ from tests.campaigns.recorded import record
 from tests.campaigns.rounds import KILLS_MAX, MEMORY, PATIENCE_SECONDS, Hung, Result, Round, fork, wait
 from tests.campaigns.running import Job
 from tests.campaigns.verifying import Verdict, verify, watch
+from tests.services.lakes import KINDS, servers
 
 SHARDS = ("binance-0", "binance-1", "binance-2", "binance-3")
 FRAMES = 6_000
@@ -49,17 +48,10 @@ def places(*others: str) -> list[str]:
 SINKS = {
     "files": Sink("kill", places("iceberg.", "tail."), 1.2),
     "lake": Sink("kill-sink", places("sink."), 2.5, watched=True),
+    # Wrong on purpose: a campaign that cannot tell proves nothing of the others.
+    "naive": Sink("", places("iceberg.", "tail.", "sink."), 2.5),
 }
-
-
-@contextmanager
-def sqlite(_: Path) -> Iterator[tuple[str, str]]:
-    """Beside the store, as where nobody says otherwise."""
-    yield "", ""
-
-
-# A place for the lake of one round: its catalog and its warehouse.
-CATALOGS: dict[str, Callable[[Path], AbstractContextManager[tuple[str, str]]]] = {"sqlite": sqlite}
+RIGHT = ("files", "lake")
 
 
 class Campaign:
@@ -78,14 +70,15 @@ class Campaign:
 
     def run(self, only: int | None = None) -> Result:
         """All rounds, or only that one."""
-        with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name:
+        memory = tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None)
+        with memory as name, servers() as started:
             folder, number = Path(name), only or 0
             record(folder / "template", SHARDS, self.frames, self.seed)
             while only is not None or self.result.kills < self.kills:
                 before = self.result.kills
-                with CATALOGS[self.catalog](folder) as (catalog, warehouse):
-                    job = Job("", sink=self.name, catalog=catalog, warehouse=warehouse)
-                    self.round(folder, number, job)
+                place = started.place(self.catalog)
+                job = Job("", sink=self.name, catalog=place.catalog, warehouse=place.warehouse)
+                self.round(folder, number, replace(job, access=place.access))
                 number += 1
                 if only is not None or (self.result.failures and self.result.kills == before):
                     break
@@ -151,10 +144,10 @@ def write_figures(campaign: Campaign) -> None:
     own |= {"seed": campaign.seed} | {f"kills_at {place}": number for place, number in result.places.items()}
     path = figures.FOLDER / f"{campaign.sink.figures}.json"
     kept = json.loads(path.read_text()) if path.exists() else {}
-    kept = {name: value for name, value in kept.items() if name.partition(" ")[0] in CATALOGS}
+    kept = {name: value for name, value in kept.items() if name.partition(" ")[0] in KINDS}
     kept = {name: value for name, value in kept.items() if not name.startswith(f"{campaign.catalog} ")}
     kept |= {f"{campaign.catalog} {name}": value for name, value in own.items()}
-    totals = {name: sum(kept.get(f"{each} {name}", 0) for each in CATALOGS) for name in sums}
+    totals = {name: sum(kept.get(f"{each} {name}", 0) for each in KINDS) for name in sums}
     figures.write(campaign.sink.figures, totals | {"seed": campaign.seed} | kept)
 
 
@@ -162,7 +155,7 @@ def command() -> int:
     """The campaigns as a program."""
     parser = argparse.ArgumentParser(prog="python -m tests.campaigns.kill")
     parser.add_argument("--sink", choices=list(SINKS), action="append", help="only behind this one")
-    parser.add_argument("--catalog", choices=list(CATALOGS), default="sqlite", help="of the lake")
+    parser.add_argument("--catalog", choices=KINDS, default="sqlite", help="of the lake")
     parser.add_argument("--kills", type=int, default=100, help="for each sink")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--round", type=int, default=None, help="only this one")
@@ -172,7 +165,7 @@ def command() -> int:
     said = parser.parse_args()
     seed = Random().randrange(2**32) if said.seed is None else said.seed
     failed = 0
-    for sink in said.sink or SINKS:
+    for sink in said.sink or RIGHT:
         campaign = Campaign(
             sink, said.catalog, kills=said.kills, seed=seed, frames=said.frames, place=said.place
         )

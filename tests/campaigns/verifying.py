@@ -17,6 +17,8 @@ from pyiceberg.exceptions import NoSuchTableError
 from connectors.catalog import open_catalog
 from connectors.slots import read
 from connectors.tail import as_of_now
+from operate.auditing.auditor import audit
+from operate.auditing.reading import Asked
 from schemas import Frame, Trade
 from schemas.iceberg import TABLES, to_arrow
 from tests.campaigns.exactly_once import published
@@ -38,7 +40,7 @@ def verify(job: Job) -> Verdict:
     """Everything that must hold when a store has come to the end of its journals."""
     found = Verdict()
     compared = 0
-    for name, wanted, rows in lake_rows(job) if job.sink == "lake" else file_rows(job):
+    for name, wanted, rows in file_rows(job) if job.sink == "files" else lake_rows(job):
         compared += wanted.total()
         lost, doubled = (wanted - rows).total(), (rows - wanted).total()
         found.lost, found.doubled = found.lost + lost, found.doubled + doubled
@@ -47,7 +49,19 @@ def verify(job: Job) -> Verdict:
     assert compared, "nothing to compare with"
     if left := sorted(Path(job.directory).glob("tail/*/*/*")):
         found.problems += (f"tails left behind: {left[:3]}",)
+    if job.sink != "files":
+        found.problems += tuple(audited(job))
     return found
+
+
+def audited(job: Job) -> Iterator[str]:
+    """What `tape audit` says of the store, which knows nothing of a straight run."""
+    directory = Path(job.directory)
+    catalog = open_catalog(directory, job.catalog, job.warehouse, **job.access)
+    asked = Asked(lambda _: True)
+    for finding in audit(catalog, directory, asked, deep=False, now=time.time_ns() // 1_000):
+        if finding.violations:
+            yield f"audit {finding.check}, {finding.violations} times: {'; '.join(finding.offenders)}"
 
 
 Compared = Iterator[tuple[str, Counter[Any], Counter[Any]]]  # of what, wanted rows, found rows
@@ -76,7 +90,7 @@ def lake_rows(job: Job) -> Compared:
         records[Frame] += batch.frames
         for record in batch.records:
             records[type(record)].append(record)
-    catalog = open_catalog(directory, job.catalog, job.warehouse)
+    catalog = open_catalog(directory, job.catalog, job.warehouse, **job.access)
     for record_type, listed in TABLES.items():
         wanted = pa.Table.from_batches([to_arrow(record_type, records[record_type])])
         found = catalog.load_table(listed.name).scan().to_arrow().select(wanted.schema.names)
@@ -94,7 +108,7 @@ def watch(job: Job) -> None:
     directory = Path(job.directory)
     seen: set[str] = set()
     polls = 0
-    catalog = open_catalog(directory, job.catalog, job.warehouse)
+    catalog = open_catalog(directory, job.catalog, job.warehouse, **job.access)
     while not (directory / "done").exists():
         try:
             instant = as_of_now(catalog, directory, Trade)

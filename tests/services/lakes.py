@@ -1,5 +1,6 @@
 """Every place that a lake can be in, each new for whoever asks: a catalog and a store, and how to get in."""
 
+import importlib.util
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,6 +11,7 @@ from pyiceberg.catalog import Catalog
 
 from connectors.catalog import open_catalog
 from tests.services import postgresql, seaweed
+from tests.services.programs import NotHere
 
 KINDS = ("sqlite", "postgresql", "postgresql-s3", "rest")
 
@@ -47,6 +49,8 @@ class Servers:
     @property
     def postgresql(self) -> postgresql.PostgreSQL:
         """The database server."""
+        if importlib.util.find_spec("psycopg") is None:
+            raise NotHere("psycopg is not installed (pip install --no-deps -r requirements-services.txt)")
         if self._postgresql is None:
             self._postgresql = self._started.enter_context(postgresql.postgresql())
         return self._postgresql
@@ -65,7 +69,8 @@ class Servers:
         name = f"t{uuid.uuid4().hex}"
         store = self._store() if kind != "postgresql" else {}
         if kind == "rest":
-            port, bucket = self.seaweed.rest, next(self._buckets)
+            bucket = next(self._buckets, None) or self._another_seaweed()
+            port = self.seaweed.rest
             access = {"secret": f"{seaweed.KEY}:{seaweed.SECRET}", **store}
             return Place(f"http://127.0.0.1:{port}", f"s3://{bucket}", access, port, self.seaweed.s3)
         port = self.postgresql.port
@@ -75,6 +80,12 @@ class Servers:
         if not store:
             return Place(catalog, "", access, port)
         return Place(catalog, f"s3://{seaweed.BUCKET}/{name}", access, port, self.seaweed.s3)
+
+    def _another_seaweed(self) -> str:
+        """Stop the one whose buckets are used up; the first bucket of its successor."""
+        self.seaweed.server.stop()
+        self._seaweed, self._buckets = None, iter(seaweed.TABLES)
+        return next(self._buckets)
 
     def _store(self) -> dict[str, str]:
         endpoint = f"http://127.0.0.1:{self.seaweed.s3}"

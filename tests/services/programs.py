@@ -3,6 +3,7 @@
 Everything listens on free ports of this machine only and keeps its data where it is told.
 """
 
+import ctypes
 import os
 import pwd
 import shutil
@@ -107,6 +108,7 @@ class Server:
                 stderr=subprocess.STDOUT,
                 user=self._user,
                 start_new_session=True,  # Ctrl-C is for the tests, which stop it
+                preexec_fn=end_with_parent,  # noqa: PLW1509  # it takes no lock
             )
         try:
             self._wait(self._process)
@@ -136,6 +138,15 @@ class Server:
     def kill(self) -> None:
         """End it without a word."""
         self.stop(signal.SIGKILL)
+
+
+def end_with_parent() -> None:
+    """Ask Linux to end this process when the tests are killed; elsewhere it is left to a person."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+PR_SET_PDEATHSIG = 1
 
 
 @contextmanager
