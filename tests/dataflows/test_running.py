@@ -21,9 +21,11 @@ from dataflows.running import cautions, is_placed, only
 from tests.campaigns.rounds import free_addresses
 
 ROOT = Path(__file__).parent.parent.parent
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 100
 # Signals to gone, on every process, as we promise.
 STOP_SECONDS_MAX = 10
+
+pytestmark = pytest.mark.timeout(300)  # whole processes, on a machine that may be busy
 
 
 class Started:
@@ -140,7 +142,7 @@ def test_killed_the_bare_command_resumes_alone_and_asked_to_it_ends(
     assert venues == {"binance", "coinbase", "kraken"}
 
 
-def test_a_missing_peer_stops_nothing_being_captured(tmp_path: Path, started: list[Started]) -> None:
+def test_a_missing_or_dead_peer_stops_nothing_being_captured(tmp_path: Path, started: list[Started]) -> None:
     addresses = free_addresses(2)
     started.append(Started(tmp_path, "-i", "0", "-a", ";".join(addresses), "-s", "1"))
     started[0].until("connected", times=2)
@@ -152,11 +154,27 @@ def test_a_missing_peer_stops_nothing_being_captured(tmp_path: Path, started: li
     started[1].until("connected")
     grown(directory, "kraken-0", journal_bytes(directory, "kraken-0"))
     snapshot(started[1], directory, "kraken-0", 0)
+
+    # The engine of the one that is left gives up; started again it captures, whoever else is not there.
+    started[1].process.kill()
+    started[1].process.wait()
+    assert started[0].ends() != 0
+    started.append(Started(tmp_path, "-i", "0", "-a", ";".join(addresses), "-s", "1"))
+    started[2].until("connected", times=2)
+    grown(directory, "binance-0", journal_bytes(directory, "binance-0"))
+    started.append(Started(tmp_path, "-i", "1", "-a", ";".join(addresses), "-s", "1"))
+    started[2].until("resumed at")
     began = time.monotonic()
-    for one in started:
+    for one in started[2:]:
         one.process.send_signal(signal.SIGINT)
-    assert [one.ends() for one in started] == [0, 0], started[0].text() + started[1].text()
+    assert [one.ends() for one in started[2:]] == [0, 0], started[2].text() + started[3].text()
     assert time.monotonic() - began < STOP_SECONDS_MAX
+
+
+def test_who_starts_more_workers_than_shards_is_told(tmp_path: Path, started: list[Started]) -> None:
+    started.append(Started(tmp_path, "-i", "0", "-a", ";".join(free_addresses(4))))
+    [line] = started[0].until("more workers")
+    assert line["event"].startswith("more workers (4) than shards (3)")
 
 
 @pytest.mark.parametrize(
