@@ -98,12 +98,11 @@ def day_of(milliseconds: int) -> str:
 
 def expire(catalog: Catalog, name: str, policy: Policy) -> str:
     """Forget snapshots, then remove the files that only they named."""
-    before: Table | None = None
-    plan = Plan([], {}, [])
+    plan, snapshots = Plan([], {}, []), list[Snapshot]()
 
     def edit(attempt: CachedTransaction) -> None:
-        nonlocal before, plan
-        before, plan = attempt._table, planned_of(attempt._table, policy)
+        nonlocal plan, snapshots
+        plan, snapshots = planned_of(attempt._table, policy), attempt._table.metadata.snapshots
         updates: list[Any] = [
             SetSnapshotRefUpdate.model_validate(
                 {"ref-name": tag, "type": SnapshotRefType.TAG, "snapshot-id": snapshot}
@@ -122,16 +121,14 @@ def expire(catalog: Catalog, name: str, policy: Policy) -> str:
 
     if not change(catalog, name, edit):
         return "nothing is old enough"
-    assert before is not None
     failpoint("maintain.delete")
-    gone = unnamed(before, set(plan.expired))
-    removed = sum(delete(before, location) for location in gone)
+    table = catalog.load_table(name)
+    removed = sum(delete(table, location) for location in unnamed(table, snapshots, set(plan.expired)))
     return f"{len(plan.expired)} snapshots are forgotten, {removed} files removed"
 
 
-def unnamed(table: Table, expired: set[int]) -> set[str]:
-    """What these snapshots name and no other does."""
-    snapshots = table.metadata.snapshots
+def unnamed(table: Table, snapshots: Sequence[Snapshot], expired: set[int]) -> set[str]:
+    """What some of the snapshots named and none of the others does; later ones name nothing older."""
     going = [one for one in snapshots if one.snapshot_id in expired]
     staying = [one for one in snapshots if one.snapshot_id not in expired]
     kept = manifests_of(table, staying)

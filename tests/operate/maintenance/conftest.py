@@ -8,13 +8,17 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from msgspec import Struct
 from pyiceberg.catalog import Catalog
 from structlog.testing import capture_logs
 
 from connectors.catalog import open_catalog
-from connectors.slots import open_store
-from connectors.staging import DAY
+from connectors.publishing import LakeTable, Pending
+from connectors.slots import open_store, read
+from connectors.staging import DAY, stage
+from schemas.iceberg import to_arrow
 from tests.campaigns.lake_driver import START, Driver, Job, check
 
 MEMORY = Path("/dev/shm")
@@ -50,6 +54,16 @@ class Filled:
             driver.epoch(frames)
             settled(driver)
         driver.close()
+
+    def put(self, record_type: type[Struct], records: list[Any], last: int, shard: str = SHARDS[0]) -> None:
+        """Publish rows of frames up to that position, as the flow does."""
+        store = read(self.directory)
+        assert store is not None
+        table = LakeTable(self.catalog, record_type, store, "flow")
+        table.take_over(SHARDS)
+        assert table.form is not None
+        files = stage(table.form, record_type, shard, pa.Table.from_batches([to_arrow(record_type, records)]))
+        table.commit({shard: [Pending(last, (), tuple(staged for staged, _ in files))]})
 
     def wrong(self) -> list[str]:
         """What is wrong with the tables, row by row."""
