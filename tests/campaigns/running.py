@@ -147,7 +147,8 @@ def wrong_sink(job: Job, directory: Path, store: Store) -> Any:
     from connectors.catalog import open_catalog  # noqa: PLC0415  # as above
     from tests.campaigns.naive import naive_sink  # noqa: PLC0415
 
-    return naive_sink(partial(open_catalog, directory, job.catalog, job.warehouse, **job.access), directory, store)
+    opened = partial(open_catalog, directory, job.catalog, job.warehouse, **job.access)
+    return naive_sink(opened, store)
 
 
 def straight(directory: Path, slots: tuple[Slot, ...]) -> dict[str, list[Row]]:
