@@ -3,9 +3,12 @@
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
+import duckdb
+import pyarrow as pa
 import pytest
 
 from connectors.configuration import leaves
@@ -106,3 +109,26 @@ def anchors(document: Path) -> set[str]:
     """The anchors of a document's headings, as forges make them."""
     headings = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_view_of_trades_by_hour_is_what_it_says() -> None:
+    found = re.findall(r"```sql\n(.*?)```", (ROOT / "docs" / "operating.md").read_text(), re.DOTALL)
+    [view] = [sql for sql in found if "gold.trades" in sql and "tape." not in sql]
+    moments = [
+        datetime(2023, 11, 14, 23, 59, 59, 999_999, tzinfo=UTC),
+        datetime(2023, 11, 15, 0, 0, tzinfo=UTC),
+        datetime(2024, 2, 29, 7, 30, tzinfo=UTC),
+    ]
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'America/New_York'")  # of whoever looks, not of the venue
+        connection.register(
+            "trades",
+            pa.table(
+                {"trade_id": ["1", "2", "3"], "timestamp": pa.array(moments, pa.timestamp("us", "UTC"))}
+            ),
+        )
+        connection.execute(view)
+        rows = connection.sql(
+            "SELECT trade_id, exchange_date, exchange_hour FROM gold.trades ORDER BY 1"
+        ).fetchall()
+    assert rows == [(str(n), moment.date(), moment.hour) for n, moment in enumerate(moments, 1)]

@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 import structlog
 from structlog.testing import capture_logs
@@ -13,6 +14,7 @@ from connectors import courier as couriers
 from connectors.courier import Courier
 from connectors.publishing import Pending
 from connectors.staging import Staged
+from connectors.tokens import Token
 
 SHARDS = ("a-0", "b-0")
 
@@ -23,6 +25,7 @@ class Table:
     def __init__(self, name: str, said: list[Any]) -> None:
         self.name, self.said = name, said
         self.errors: list[Exception] = []
+        self.tokens = {shard: Token("s", 1, "w", 0, {}) for shard in SHARDS}
 
     def take_over(self, shards: Sequence[str]) -> None:
         self.said.append(("take over", self.name, *shards))
@@ -33,6 +36,9 @@ class Table:
         self.said.append(
             (self.name, {shard: [epoch.last for epoch in epochs] for shard, epochs in due.items()})
         )
+        for shard, epochs in due.items():
+            position = max(self.tokens[shard].position, *(epoch.last for epoch in epochs))
+            self.tokens[shard] = msgspec.structs.replace(self.tokens[shard], position=position)
 
 
 @pytest.fixture
@@ -69,6 +75,19 @@ def test_what_is_durable_goes_to_every_table_in_order_and_the_rest_stays(said: l
     ]
     assert [epoch.last for epoch in courier.waiting("a-0")] == [9]
     assert courier.waiting("b-0") == []
+
+
+def test_what_is_durable_and_in_the_table_of_frames_is_told(said: list[Any]) -> None:
+    courier = start(said)
+    told: dict[str, int] = {}
+    courier.published = told.__setitem__
+    ahead: Any = courier.tables[0]
+    ahead.tokens["b-0"] = Token("s", 1, "w", 90, {})  # its recovery is older than the table
+    for shard in SHARDS:
+        courier.freeze(shard, pending(5))
+        courier.reached(shard, 7)
+    assert courier.close(10)
+    assert told == {"a-0": 5, "b-0": 7}
 
 
 def test_a_courier_that_never_began_has_nothing_left(said: list[Any]) -> None:
