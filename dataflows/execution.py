@@ -1,7 +1,7 @@
 """The engine's run of a flow as a call: it returns when all sources have ended, else it raises in our words.
 
 What the engine itself has to say is for its developers: in one process a panic's text on file descriptor 2,
-in a cluster nothing at all. So what went wrong is found out from what we know.
+in a cluster a traceback or nothing at all. So what went wrong is found out from what we know.
 """
 
 import errno
@@ -42,6 +42,7 @@ def execute(flow: Dataflow, told: Command, recovery: Path) -> None:
     """Run the flow until its sources end; FlowError where something else ended it."""
     backups = timedelta(seconds=told.backup_seconds)
     reading, writing = os.pipe()
+    before, sys.excepthook = sys.excepthook, unheard
     try:
         with aside(writing):
             cli_main(  # type: ignore[no-untyped-call]
@@ -59,6 +60,11 @@ def execute(flow: Dataflow, told: Command, recovery: Path) -> None:
         raise reason(error, told, recovery) from error
     finally:
         os.close(reading)
+    sys.excepthook = before
+
+
+def unheard(*_: object) -> None:
+    """Takes what the engine's threads say of an exception, at any time until the process is gone."""
 
 
 @contextmanager

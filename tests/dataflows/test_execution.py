@@ -6,13 +6,18 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import bytewax.operators as op
 import pytest
+from bytewax.connectors.stdio import StdOutSink
+from bytewax.dataflow import Dataflow
+from bytewax.testing import TestingSource
 from sqlalchemy.exc import OperationalError
+from structlog.testing import capture_logs
 
 from connectors.callbacks import failures
 from connectors.errors import TapeError
 from connectors.slots import open_store
-from dataflows.execution import aside, reason
+from dataflows.execution import FlowError, aside, execute, reason
 from dataflows.recovery import Command, adopt, arrange
 from tests.campaigns.rounds import free_addresses
 
@@ -48,6 +53,23 @@ def test_what_the_engine_writes_is_kept_and_what_python_writes_comes_out(
     assert capfd.readouterr().err == "ours\nbehind it\n"
     assert os.read(reading, 100).startswith(b"thread '<unnamed>' panicked\n")
     os.close(reading)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_flow_that_fails_says_nothing_but_its_reason(
+    recovery: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # of a process that has failed it stays silent
+    flow = Dataflow("fails")
+    op.output(
+        "out", op.map("divide", op.input("in", flow, TestingSource([0])), lambda x: 1 / x), StdOutSink()
+    )
+
+    with capture_logs() as said, pytest.raises(FlowError, match="the engine has failed: "):
+        execute(flow, Command(None, None, 0, (), workers), recovery)
+
+    assert capfd.readouterr() == ("", "")
+    assert [(line["event"], line["log_level"]) for line in said] == [("the engine has ended", "debug")]
 
 
 @pytest.mark.parametrize(
