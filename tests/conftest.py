@@ -10,6 +10,7 @@ import pytest
 from tests.services.programs import NotHere
 
 if TYPE_CHECKING:
+    from tests.campaigns.kept import Kept
     from tests.services.lakes import Servers
 
 
@@ -41,7 +42,7 @@ def seed(request: pytest.FixtureRequest) -> int:
 @pytest.fixture(scope="session")
 def kept(seed: int, tmp_path_factory: pytest.TempPathFactory) -> "Kept":
     """A store that the flow has filled, in a data directory of its own; only to be read."""
-    from tests.campaigns.kept import filled
+    from tests.campaigns.kept import filled  # noqa: PLC0415  # few tests need what it imports
 
     return filled(tmp_path_factory.mktemp("kept") / "simulated", seed)
 

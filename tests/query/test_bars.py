@@ -1,4 +1,4 @@
-"""Bars as the flow's own fold makes them: of any length, closed or open, of stores that ended or were killed."""
+"""Bars as the flow's fold makes them: any length, closed or open, of a store that ended or one that died."""
 
 from collections import defaultdict
 from decimal import Decimal
