@@ -32,10 +32,11 @@ EPOCH_SECONDS = 5
 BUSY_SECONDS = 5.0
 
 REBUILD = "restore it from a copy, or let `tape recover` make the recovery files again"
+RIGHTS = "give this user the right to read and write all files of that directory"
 # What SQLite says, by the beginning of its name, where the file may be whole: what to do instead.
 ADVICE = {
-    "SQLITE_READONLY": "give this user the right to write it, and its directory",
-    "SQLITE_CANTOPEN": "give this user the right to read and write it, and its directory",
+    "SQLITE_READONLY": RIGHTS,
+    "SQLITE_CANTOPEN": RIGHTS,
     "SQLITE_BUSY": "another program holds it: end that one",
 }
 
@@ -154,7 +155,7 @@ def part(path: Path, owner: str) -> tuple[int, int]:
             [(index, count)] = file.execute("SELECT part_index, part_count FROM parts").fetchall() or [(0, 0)]
             for table in ("exs", "fronts", "commits", "snaps"):
                 file.execute(f"SELECT 1 FROM {table} LIMIT 1")  # noqa: S608  # names of our own
-            file.execute("BEGIN IMMEDIATE")
+            file.execute("UPDATE parts SET part_index = part_index")  # whether it may be written
             file.rollback()
     except sqlite3.Error as error:
         name = getattr(error, "sqlite_errorname", "")

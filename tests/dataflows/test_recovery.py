@@ -1,6 +1,7 @@
 """Recovery is on however the flow is started, and is always this store's."""
 
 import errno
+import os
 import shutil
 import sqlite3
 import sys
@@ -13,7 +14,7 @@ from bytewax.recovery import init_db_dir
 
 from connectors import disk
 from connectors.slots import StoreError, open_store, read
-from dataflows.recovery import FILES, Command, RecoveryError, adopt, arrange, command
+from dataflows.recovery import FILES, RIGHTS, Command, RecoveryError, adopt, arrange, command
 
 ALONE = Command(None, None, 0, (), 1)
 HERE = Command(None, None, 1, ("127.0.0.1:2101", "localhost:2102"), 1)
@@ -166,7 +167,36 @@ def test_a_file_that_may_not_be_read_is_no_damage(tmp_path: Path) -> None:
 
     with pytest.raises(RecoveryError, match="unable to open database file") as caught:
         adopt(tmp_path, store, found)
-    assert caught.value.hint.startswith("give this user the right")
+    assert caught.value.hint == RIGHTS
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user's rights were not tried: needs root")
+def test_a_file_that_may_not_be_written_is_no_damage_either(tmp_path: Path) -> None:
+    store = open_store(tmp_path, "simulated")
+    found = arrange(tmp_path, store, ALONE, shared=False)
+    nobody = 65_534
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        os.chown(path, nobody, nobody)
+    os.chown(found / "part-3.sqlite3", 0, 0)
+    for folder in (tmp_path.parent, *tmp_path.parents[:3]):
+        folder.chmod(0o755)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.setuid(nobody)
+        try:
+            adopt(tmp_path, store, found)
+        except RecoveryError as error:
+            os.write(writing, f"{error}\n{error.hint}".encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writing)
+    with open(reading) as said:  # noqa: PTH123
+        problem, hint = said.read().split("\n")
+
+    assert problem.endswith("part-3.sqlite3 cannot be used: attempt to write a readonly database")
+    assert hint == RIGHTS
 
 
 def test_without_room_for_the_engine_nothing_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
