@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import figures
+from benchmarks import cluster, figures, memory
 
 
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -40,3 +40,22 @@ def test_a_benchmark_that_does_not_exist_is_told() -> None:
     done = run("benchmarks", "nonsense")
     assert done.returncode == 1
     assert "there are" in done.stderr
+
+
+def test_what_a_second_process_gains_is_measured_over_the_same_trades(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "ROUNDS", 1)
+    monkeypatch.setattr(cluster, "loops", float)  # as on a machine with one core
+    measured = cluster.measure(trades=500)
+    assert measured["two_loops_speedup"] == 1
+    assert measured["two_process_speedup"] == pytest.approx(
+        measured["two_process_trades_per_second"] / measured["one_process_trades_per_second"]
+    )
+    assert "two cores are not free" in capsys.readouterr().out
+
+
+def test_memory_is_measured_over_trades_that_are_all_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "TURN", 2_000)
+    before, after, _ = memory.run(trades=8_000, settled=4_000)
+    assert min(before, after) > 10_000_000
