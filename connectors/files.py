@@ -4,11 +4,12 @@ PyIceberg loads the class by the name in `NAME`. Stores that are not a disk ackn
 """
 
 import os
+from contextlib import suppress
 from io import BufferedWriter, FileIO
 from pathlib import Path
 from typing import cast
 
-from pyiceberg.io import OutputStream
+from pyiceberg.io import InputFile, OutputFile, OutputStream
 from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
 
 from connectors.disk import make_folder, sync_folder
@@ -24,6 +25,11 @@ class SyncedFiles(PyArrowFileIO):
         plain = super().new_output(location)
         scheme, _, path = self.parse_location(location, self.properties)
         return LocalFile(location, path, plain._filesystem) if scheme == "file" else plain
+
+    def delete(self, location: str | InputFile | OutputFile) -> None:
+        """Remove a file; one that somebody else has removed is gone as well."""
+        with suppress(FileNotFoundError):
+            super().delete(location)
 
 
 class LocalFile(PyArrowFile):

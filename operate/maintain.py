@@ -85,26 +85,32 @@ def once(settings: "Settings", tasks: list[str], *, yes: bool, as_json: bool) ->
 
 def keep_on(settings: "Settings", tasks: list[str]) -> None:
     """Do each task whenever its time has come, until somebody ends this process; a crash costs nothing."""
-    import structlog
-
-    from connectors.catalog import LakeError, is_outage
-
-    logger = structlog.get_logger()
     os.nice(NICE)
     due = {task: time.monotonic() + min(SECONDS[task], SECONDS["bars"]) for task in tasks}
     while True:
         task = min(due, key=lambda task: due[task])
         time.sleep(max(0.0, due[task] - time.monotonic()))
-        due[task] = time.monotonic() + SECONDS[task]
-        try:
-            with turn(settings):
-                for job in list(found(settings, task)):
-                    logger.debug(f"{job.task} {job.table}", what=job.what, done=job.do())
-        except Exception as error:
-            if not isinstance(error, LakeError) and not is_outage(error):
-                raise
-            logger.warning(f"cannot {task} now, trying again", problem=str(error))
-            due[task] = time.monotonic() + OUTAGE_SECONDS
+        due[task] = time.monotonic() + (SECONDS[task] if attempt(settings, task) else OUTAGE_SECONDS)
+
+
+def attempt(settings: "Settings", task: str) -> bool:
+    """Do what there is to do; whether nothing was in the way."""
+    import structlog  # by now a flow that was started with us is running
+
+    from connectors.catalog import is_outage
+    from connectors.errors import TapeError
+
+    logger = structlog.get_logger()
+    try:
+        with turn(settings):
+            for job in list(found(settings, task)):
+                logger.debug(f"{job.task} {job.table}", what=job.what, done=job.do())
+    except Exception as error:
+        if not isinstance(error, TapeError) and not is_outage(error):
+            raise
+        logger.warning(f"cannot {task} now, trying again", problem=str(error))
+        return False
+    return True
 
 
 def found(settings: "Settings", task: str) -> "Iterator[Job]":

@@ -17,7 +17,7 @@ from pyiceberg.table import Table
 
 from connectors.publishing import CachedTransaction
 from connectors.staging import stage
-from connectors.tokens import as_properties, tokens_of
+from connectors.tokens import Token, as_properties, tokens_of
 from connectors.venues import VENUES
 from dataflows.steps.numbers import Nanos
 from dataflows.steps.windows import INTERVALS, NAMES, Traded, Window, bar_of, fold, key, market_of
@@ -99,9 +99,8 @@ def recompute(catalog: Catalog) -> str:
     """Add a bar for each marked window that has trades, and say how far the marks are dealt with."""
     name = TABLES[Bar].name
     table = catalog.load_table(name)
-    done = through(table)
+    done, present = through(table), tokens_of(table)
     waiting = marks(catalog.load_table(TABLES[StaleWindow].name), done)
-    present = tokens_of(table)
     # Caused by nothing that the table of bars does not have: while it was idle its tokens stayed behind.
     bars = [
         msgspec.structs.replace(
@@ -115,16 +114,9 @@ def recompute(catalog: Catalog) -> str:
     counts = Counter(bar.shard for bar in bars)
 
     def edit(attempt: CachedTransaction) -> Any:
-        tokens = tokens_of(attempt._table)
         if not waiting or through(attempt._table) != done:
             return None
-        said = as_properties(
-            {
-                shard: msgspec.structs.replace(tokens[shard], added=tokens[shard].added + count)
-                for shard, count in counts.items()
-            }
-        )
-        said |= {f"{PREFIX}{one.shard}": str(one.platform_sequence) for one in waiting}
+        said = told(tokens_of(attempt._table), counts, waiting)
         producer = attempt.update_snapshot(snapshot_properties=said).merge_append()
         for file in files:
             producer.append_data_file(file)
@@ -136,6 +128,17 @@ def recompute(catalog: Catalog) -> str:
         return f"{len(bars)} bars are added"
     remove(table, files)
     return "somebody else has done it"
+
+
+def told(
+    tokens: Mapping[str, Token], counts: Mapping[str, int], waiting: Iterable[StaleWindow]
+) -> dict[str, str]:
+    """What a commit says of each shard: how many bars it adds, and how far the marks are dealt with."""
+    grown = {
+        shard: msgspec.structs.replace(tokens[shard], added=tokens[shard].added + count)
+        for shard, count in counts.items()
+    }
+    return as_properties(grown) | {f"{PREFIX}{one.shard}": str(one.platform_sequence) for one in waiting}
 
 
 def by_market(waiting: Iterable[StaleWindow]) -> dict[Market, dict[Place, StaleWindow]]:

@@ -123,8 +123,10 @@ def expire(catalog: Catalog, name: str, policy: Policy) -> str:
         return "nothing is old enough"
     failpoint("maintain.delete")
     table = catalog.load_table(name)
-    removed = sum(delete(table, location) for location in unnamed(table, snapshots, set(plan.expired)))
-    return f"{len(plan.expired)} snapshots are forgotten, {removed} files removed"
+    gone = unnamed(table, snapshots, set(plan.expired))
+    for location in gone:
+        table.io.delete(location)
+    return f"{len(plan.expired)} snapshots are forgotten, {len(gone)} files removed"
 
 
 def unnamed(table: Table, snapshots: Sequence[Snapshot], expired: set[int]) -> set[str]:
@@ -139,15 +141,6 @@ def unnamed(table: Table, snapshots: Sequence[Snapshot], expired: set[int]) -> s
         data = data_of(table, manifests.values())
         gone |= data - data_of(table, kept.values()) if data else set()
     return gone
-
-
-def delete(table: Table, location: str) -> bool:
-    """Remove a file; whether it was there."""
-    try:
-        table.io.delete(location)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def merge(catalog: Catalog, name: str) -> str:

@@ -18,7 +18,6 @@ from pyiceberg.table import Table
 from connectors.tokens import Token, tokens_of
 from operate.maintenance.compaction import WRITER
 from operate.maintenance.contents import Stored, named, stored
-from operate.maintenance.expiry import delete
 from operate.maintenance.jobs import Job, Policy
 from schemas.iceberg import TABLES
 
@@ -80,4 +79,5 @@ def highest(table: Table, record_type: type[Struct], path: str) -> int:
 def remove(table: Table, one: Stored) -> str:
     """Remove a file."""
     scheme = table.location().partition("://")[0]
-    return "removed" if delete(table, f"{scheme}://{one.path}") else "gone already"
+    table.io.delete(f"{scheme}://{one.path}")
+    return "removed"

@@ -12,10 +12,13 @@ from typing import Any
 
 import pytest
 
+from connectors.catalog import open_catalog
 from connectors.journal_reader import JournalReader
 from connectors.positions import expected_position
+from connectors.segments import removed
 from connectors.settings import Settings
 from connectors.slots import Slot, read
+from connectors.tokens import tokens_of
 from dataflows.recovery import Command
 from dataflows.running import cautions, is_placed, only
 from tests.campaigns.rounds import free_addresses
@@ -140,6 +143,38 @@ def test_killed_the_bare_command_resumes_alone_and_asked_to_it_ends(
     assert len(list((directory / "recovery").glob("part-*"))) == 8
     venues = {line["event"].partition(":")[0] for line in started[1].said() if " frames, " in line["event"]}
     assert venues == {"binance", "coinbase", "kraken"}
+
+
+def test_what_is_in_the_lake_leaves_the_journal_and_the_next_start_does_not_miss_it(
+    tmp_path: Path, started: list[Started]
+) -> None:
+    small = {
+        "BYTEWAX_SNAPSHOT_INTERVAL": "1",
+        "TAPE_CAPTURE__SEGMENT_BYTES_MAX": "65536",
+        "TAPE_SIMULATOR__RATE": "300",
+        "TAPE_LAKE__COMMIT_SECONDS": "1",
+    }
+    started.append(Started(tmp_path, **small))
+    trimmed = started[0].until("a segment is in the lake and removed")[0]
+    started[0].process.kill()
+    started[0].ends()
+    directory, shard = tmp_path / "data" / "simulated", trimmed["shard"]
+    gone = removed(directory / "journal" / shard)
+    assert gone[0].first == 1
+    assert gone[-1].last >= trimmed["last"] >= gone[0].count
+    table = open_catalog(directory).load_table("bronze.frames")
+    assert tokens_of(table)[shard].position >= gone[-1].last
+    assert (expected_position(directory, shard) or 0) >= gone[-1].last
+
+    started.append(Started(tmp_path, **small))
+    [resumed] = [line for line in started[1].until("resumed at", times=3) if line["shard"] == shard]
+    assert resumed["position"] >= gone[-1].last
+    started[1].process.send_signal(signal.SIGTERM)
+    assert started[1].ends() == 0, started[1].text()
+    rows = (
+        open_catalog(directory).load_table("bronze.frames").scan(row_filter=f"shard = '{shard}'").to_arrow()
+    )
+    assert sorted(rows["position"].to_pylist()) == list(range(1, rows.num_rows + 1))
 
 
 def test_a_missing_or_dead_peer_stops_nothing_being_captured(tmp_path: Path, started: list[Started]) -> None:
