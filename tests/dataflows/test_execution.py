@@ -22,7 +22,7 @@ from dataflows.recovery import Command, adopt, arrange
 from tests.campaigns.rounds import free_addresses
 
 ROOT = Path(__file__).parent.parent.parent
-PATIENCE_SECONDS = 90
+PATIENCE_SECONDS = 180
 ALONE = Command(None, None, 0, (), 1)
 OF_TWO = Command(None, None, 0, ("127.0.0.1:1", "127.0.0.1:2"), 1)
 PANIC = RuntimeError('SqliteFailure(Error { code: DiskFull, extended_code: 13 }, Some("database is full"))')

@@ -23,7 +23,7 @@ from simulator.server import SimulatedVenues, running
 ROOT = Path(__file__).resolve().parents[2]
 MIB = 1024 * 1024
 DISK_BYTES = 64 * MIB
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 SYMBOLS = ("BTC-USDT", "ETH-USDT", "BNB-USDT")
 # More than an epoch, so that one should have ended meanwhile.
 FULL_SECONDS = 6.0
@@ -82,6 +82,9 @@ class Run:
 
     def journal_bytes(self) -> int:
         return sum(path.stat().st_size for path in self.directory.glob("journal/binance-0/*.journal"))
+
+    def staged(self) -> int:
+        return len(list(self.directory.glob("lake/**/*.parquet")))
 
     def reasons(self) -> str:
         """Why it is not ready."""
@@ -174,10 +177,14 @@ def test_a_disk_that_fills_up_is_waited_for(small_disk: Path) -> None:
 
 def test_an_engine_that_meets_a_full_disk_is_started_again(small_disk: Path) -> None:
     # Between our own files of an epoch and the engine's there is a moment to fill the disk in.
-    with started(small_disk, TAPE_FAILPOINTS="iceberg.frozen:sleep:2:3") as (sim, run):
-        first = run.position()
+    with started(small_disk, TAPE_FAILPOINTS="iceberg.frozen:sleep:2:5") as (sim, run):
+        first, staged = run.position(), run.staged()
         run.until("a second snapshot", lambda: run.position() > first)
-        time.sleep(1)
+        run.until("our files", lambda: run.staged() > staged)
+        staged = 0
+        while staged < run.staged():
+            staged = run.staged()
+            time.sleep(1)
         run.fill()
         run.until("ended", lambda: "waiting for space on the disk" in run.said())
         lines = run.said().splitlines()
