@@ -178,13 +178,16 @@ class Process:
 
     def _make_lake(self) -> "Lake":
         """All tables, for our shards."""
-        # A second to import, which a process that only starts again need not spend.
-        from connectors.catalog import open_catalog  # noqa: PLC0415
+        # A second to import, which nobody who is refused need spend.
+        from connectors.catalog import at_once, open_catalog  # noqa: PLC0415
         from connectors.lake import Lake  # noqa: PLC0415
+        from connectors.tail import FOLDER  # noqa: PLC0415
 
         chosen = self._settings.lake
+        opened = partial(open_catalog, self._directory, chosen.catalog, chosen.warehouse, **chosen.access())
         return Lake(
-            partial(open_catalog, self._directory, chosen.catalog, chosen.warehouse),
+            # A lake that was there before is waited for: capture must not depend on it.
+            opened if (self._directory / FOLDER).exists() else partial(at_once, opened),
             self.store,
             self._directory,
             [slot.shard for slot in self.store.slots if self._told.captures(slot.number)],
