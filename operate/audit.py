@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from operate.auditing.findings import Finding
 
 MICROSECONDS = 1_000_000
+# For the textfile collector of Prometheus' node exporter: an audit is over before anybody could scrape it.
+RESULT = "audit.prom"
+LAST_SUCCESS = "tape_audit_last_success_timestamp_seconds"
 UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
@@ -57,6 +60,8 @@ def command(context: click.Context, since: int, venue: str | None, deep: bool, a
     began = now()
     asked = Asked(lambda shard: venue in (None, shard.rpartition("-")[0]), since, limited=venue is not None)
     found = audit(catalog_of(settings, directory), directory, asked, deep=deep, now=began)
+    if not since and venue is None:
+        note(directory / RESULT, violations(found), began // MICROSECONDS)
     show(found, directory, began, as_json=as_json)
     if violations(found):
         context.exit(1)
@@ -85,6 +90,18 @@ def catalog_of(settings: "Settings", directory: Path) -> "Catalog":
 
     lake = settings.lake
     return at_once(partial(open_catalog, directory, lake.catalog, lake.warehouse, **lake.access()))
+
+
+def note(path: Path, count: int, time: int) -> None:
+    """Leave behind how many violations there are, and when there were none last."""
+    before = re.search(rf"^{LAST_SUCCESS} (\d+)$", path.read_text(), re.MULTILINE) if path.exists() else None
+    success = int(before[1]) if count and before else 0 if count else time
+    new = path.with_suffix(".new")
+    new.write_text(
+        f"# TYPE {LAST_SUCCESS} gauge\n{LAST_SUCCESS} {success}\n"
+        f"# TYPE tape_audit_violations gauge\ntape_audit_violations {count}\n"
+    )
+    new.replace(path)
 
 
 def show(found: Sequence["Finding"], directory: Path, began: int, *, as_json: bool) -> None:

@@ -37,7 +37,7 @@ def frames_kept(facts: Facts) -> Finding:
             offences.add(f"{shard} {told(repeated)} twice", size([repeated]))
         lost = journal.lost if journal else []
         missing = without(found.missing(facts.start(shard).position + 1, token.position), lost)
-        gone = removed(token, bronze.name)
+        gone = token.removed
         if size(missing) != gone:
             for each in missing:
                 offences.add(f"{shard} {told(each)} missing in bronze", size([each]))
@@ -62,7 +62,7 @@ def frames_numbered(facts: Facts) -> Finding:
     for shard in facts.table(Frame).tokens:
         journal = facts.journals.get(shard)
         unknown = size(journal.lost) if journal else 0  # so many numbers may have gone with the disk
-        gone = removed(facts.table(Frame).tokens[shard], TABLES[Frame].name)
+        gone = facts.table(Frame).tokens[shard].removed
         found = Offences()
         for _, connection in [key for key in numbers if key[0] == shard]:
             seen = numbers.account((shard, connection))
@@ -82,7 +82,7 @@ def frames_counted(facts: Facts) -> Finding:
     for shard, token in facts.table(Frame).tokens.items():
         before = facts.start(shard).counts
         kinds = facts.rows.frames.kinds
-        gone = removed(token, TABLES[Frame].name)
+        gone = token.removed
         said = {kind: difference(token.counts, before, f"frames_{kind}") for kind in OWN_KINDS}
         said["data or control"] = difference(token.counts, before, "frames") - sum(said.values())
         found = {kind: kinds[shard, kind] for kind in OWN_KINDS}
@@ -208,10 +208,10 @@ def commits_add_up(facts: Facts) -> Finding:
         offences.take(history(table))
         for shard, token in table.tokens.items():
             start = facts.start(shard)
-            if start.position <= token.position:
-                said = difference(token.counts, start.counts, rows_name(table.name)) - removed(
-                    token, table.name
-                )
+            # Where maintenance was, only the whole table adds up.
+            whole = not start.position or not (token.added or token.removed)
+            if start.position <= token.position and whole:
+                said = put(token, table.name) - token.removed - start.counts.get(rows_name(table.name), 0)
                 if said != table.rows[shard]:
                     told_as = f"{table.name} {shard}: {table.rows[shard]:,} rows, {said:,} counted"
                     offences.add(told_as, abs(said - table.rows[shard]))
@@ -221,7 +221,8 @@ def commits_add_up(facts: Facts) -> Finding:
                 said = difference(cut.counts, start.counts, rows_name(table.name))
                 said -= removed_from(facts, record_type, shard)
                 rows = table.rows_at_cut[shard]
-                if said != rows and cut.position >= start.position:
+                whole = not start.position or not removed_from(facts, record_type, shard)
+                if said != rows and cut.position >= start.position and whole:
                     told_as = f"{table.name} {shard} up to {cut.position}: {rows:,} rows, {said:,} counted"
                     offences.add(told_as, abs(said - rows))
     return judged("A8", commits, "commits", offences)
@@ -238,7 +239,7 @@ def history(table: TableFacts) -> Offences:
             if before is None:
                 sure = False  # what was before it has expired
             else:
-                rows += difference(token.counts, before.counts, rows_name(table.name))
+                rows += put(token, table.name) - put(before, table.name)
                 if token.position < before.position or token.incarnation < before.incarnation:
                     offences.add(
                         f"{table.name} snapshot {commit.snapshot}: {shard} goes back to {token.position}"
@@ -332,15 +333,15 @@ def rows_name(table: str) -> str:
     return f"rows_{table}"
 
 
-def removed(token: Token, table: str) -> int:
-    """Rows that were there and that retention has removed."""
-    return token.counts.get(f"removed_{table}", 0)
+def put(token: Token, table: str) -> int:
+    """Rows that were ever put into a table for a shard: by the flow, and by maintenance."""
+    return token.counts.get(rows_name(table), 0) + token.added
 
 
 def removed_from(facts: Facts, record_type: type, shard: str) -> int:
-    """The same, of a shard."""
+    """Rows of a shard that were there and that retention has removed."""
     table = facts.table(record_type)
-    return removed(table.tokens[shard], table.name) if shard in table.tokens else 0
+    return table.tokens[shard].removed if shard in table.tokens else 0
 
 
 CHEAP = (
