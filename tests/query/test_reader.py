@@ -1,4 +1,4 @@
-"""A store that is read: what is loaded when, what is said when there is nothing, and what cannot be reached."""
+"""A store that is read: what is loaded when, what is said when nothing is there, what is out of reach."""
 
 from pathlib import Path
 

@@ -12,10 +12,9 @@ from query import view as views
 from query.files import Between, Scope, only
 from query.reader import Reader
 from query.view import View, is_plain, moment
-from schemas import Frame, Trade
+from schemas import Trade
 from schemas.iceberg import to_arrow
-from tests.campaigns.kept import Kept
-from tests.campaigns.lake_driver import frame_at
+from tests.campaigns.kept import Kept, as_trade
 
 WAYS = [
     [{}],
@@ -56,23 +55,22 @@ def test_between_times_too(kept: Kept) -> None:
     assert ids(kept.reader, deleted, [wanted]) == found
 
 
-def test_a_file_from_before_a_column_came_is_read(tmp_path: Path) -> None:
+def test_a_file_from_before_a_column_came_is_read(kept: Kept, tmp_path: Path) -> None:
     store = open_store(tmp_path, "simulated", ("binance-0",))
     catalog = open_catalog(tmp_path)
-    frame = frame_at("binance-0", 1)
-    for columns in (["kind"], []):
-        table = open_table(catalog, Frame, store)
+    rows = pa.Table.from_batches([to_arrow(Trade, [as_trade(kept.rows["Trade"][0])])])
+    for removed in (["origin"], []):
+        table = open_table(catalog, Trade, store)
         with table.update_schema() as change:
-            for column in columns:
+            for column in removed:
                 change.delete_column(column)
-        table = catalog.load_table("bronze.frames")
-        rows = pa.Table.from_batches([to_arrow(Frame, [frame])])
+        table = catalog.load_table("silver.trades")
         table.append(fitted(table, rows))
     reader = Reader(catalog, tmp_path, "simulated")
-    part = reader.at(Frame).part({})
-    rows = reader.ask(f"from ({part.sql})", part)
-    assert rows["position"].to_pylist() == [1, 1]
-    assert sorted(rows["kind"].to_pylist(), key=str) == [None, frame.kind]
+    part = reader.at(Trade).part({})
+    found = reader.ask(f"from ({part.sql})", part)
+    assert found["trade_id"].to_pylist() == rows["trade_id"].to_pylist() * 2
+    assert sorted(found["origin"].to_pylist(), key=str) == [None, "live"]
 
 
 def test_names_that_look_like_patterns_are_not_left_to_duckdb() -> None:
