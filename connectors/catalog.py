@@ -4,7 +4,7 @@ A table is never narrowed and a column never changed: what this release does not
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -25,7 +25,7 @@ from pyiceberg.exceptions import (
 from pyiceberg.io import load_file_io
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
-from sqlalchemy.exc import DatabaseError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DatabaseError, IntegrityError, InterfaceError, OperationalError
 
 from connectors import files
 from connectors.errors import TapeError
@@ -103,12 +103,15 @@ def open_catalog(
         uri = f"sqlite:///{directory / 'catalog.db'}"
     properties = catalog_properties(uri, warehouse, secret, directory) | store_properties(**s3)
     properties["py-io-impl"] = files.NAME
-    with explained():
-        for _ in range(ATTEMPTS_MAX - 1):
-            # Several may be the first that look at a database, and then each makes its tables.
-            with suppress(IntegrityError, ProgrammingError):
+    for attempt in range(ATTEMPTS_MAX):
+        try:
+            with explained():
                 return load_catalog(NAME, **properties)
-        return load_catalog(NAME, **properties)
+        except DatabaseError as error:
+            # Several may be the first that look at a database, and then each makes its tables.
+            if "already exists" not in str(error) or attempt == ATTEMPTS_MAX - 1:
+                raise
+    raise AssertionError("the last attempt returns or raises")
 
 
 def at_once(opened: Callable[[], Catalog]) -> Catalog:
@@ -182,13 +185,19 @@ def grown(table: Table, record_type: type[Struct]) -> Table:
 
 def refuse_changed(table: Table, wanted: Schema) -> None:
     """Refuse a table that this release cannot fill."""
-    ours = {field.name: field for field in wanted.fields}
-    for field in table.schema().fields:
-        mine = ours.get(field.name)
-        if mine is None and field.required:
-            problem = f"needs a column {field.name}, which this release does not know"
-        elif mine is not None and str(mine.field_type) != str(field.field_type):
-            problem = f"keeps {field.name} as {field.field_type}, this release as {mine.field_type}"
+    ours, theirs = ({field.name: field for field in each.fields} for each in (wanted, table.schema()))
+    for name in [*theirs, *(name for name in ours if name not in theirs)]:
+        mine, field = ours.get(name), theirs.get(name)
+        if mine is None and field is not None and field.required:
+            problem = f"needs a column {name}, which this release does not know"
+        elif field is None and mine is not None and mine.required:
+            problem = f"lacks a column {name}, which would be missing from the rows that it has"
+        elif mine is None or field is None:
+            continue
+        elif str(mine.field_type) != str(field.field_type):
+            problem = f"keeps {name} as {field.field_type}, this release as {mine.field_type}"
+        elif field.required and not mine.required:
+            problem = f"needs {name} in every row, this release may leave it empty"
         else:
             continue
         raise LakeError(

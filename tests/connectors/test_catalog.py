@@ -6,18 +6,27 @@ from pathlib import Path
 import pytest
 from pyiceberg.exceptions import ForbiddenError, ServiceUnavailableError
 from pyiceberg.schema import Schema
-from pyiceberg.types import LongType, NestedField, StringType
+from pyiceberg.types import LongType, NestedField, StringType, TimestamptzType
 
 from connectors.catalog import PROPERTIES, LakeError, is_outage, open_catalog, open_table
 from connectors.slots import Store, open_store
 from schemas import DeadLetter, Frame, Gap, Trade
 from schemas.iceberg import TABLES, iceberg_schema
 from tests.campaigns.lake_driver import Job, check, drive
+from tests.services.lakes import KINDS, Place, Servers
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return open_store(tmp_path, "simulated", ("binance-0",))
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, lake_servers: Servers) -> Place:
+    return lake_servers.place(request.param)
+
+
+everywhere = pytest.mark.parametrize("place", KINDS, indirect=True)
 
 
 @pytest.mark.parametrize("record_type", TABLES)
@@ -31,13 +40,13 @@ def test_a_table_is_made_as_it_is_described(record_type: type, store: Store, tmp
     assert table.metadata.format_version == 2
 
 
-def test_many_may_be_first(store: Store, tmp_path: Path) -> None:
+@everywhere
+def test_many_may_be_first(place: Place, store: Store, tmp_path: Path) -> None:
     made = []
     threads = [
-        threading.Thread(target=lambda: made.append(open_table(open_catalog(tmp_path), Frame, store)))
+        threading.Thread(target=lambda: made.append(open_table(place.open(tmp_path), Frame, store)))
         for _ in range(4)
     ]
-    open_catalog(tmp_path)
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -46,9 +55,12 @@ def test_many_may_be_first(store: Store, tmp_path: Path) -> None:
     assert len(made) == 4
 
 
-def test_a_grown_table_keeps_its_ids_and_gets_what_it_lacks(store: Store, tmp_path: Path) -> None:
+@everywhere
+def test_a_grown_table_keeps_its_ids_and_gets_what_it_lacks(
+    place: Place, store: Store, tmp_path: Path
+) -> None:
     """One that began with fewer columns in another order, and that somebody else has added to."""
-    catalog = open_catalog(tmp_path)
+    catalog = place.open(tmp_path)
     late = {"notional", "series", "vendor_data", "shard"}
     fields = [field for field in iceberg_schema(Trade).fields if field.name not in late]
     catalog.create_namespace("silver")
@@ -74,23 +86,39 @@ def test_rows_fill_a_grown_table(store: Store, tmp_path: Path) -> None:
     assert set(catalog.load_table("silver.trades").scan().to_arrow()["note"].to_pylist()) == {None}
 
 
-def test_a_column_that_changed_is_refused(store: Store, tmp_path: Path) -> None:
-    catalog = open_catalog(tmp_path)
-    catalog.create_namespace("silver")
-    catalog.create_table("silver.gaps", Schema(NestedField(1, "symbol", LongType(), required=False)))
-    with pytest.raises(LakeError, match=r"silver\.gaps keeps symbol as long, this release as string"):
-        open_table(catalog, Gap, store)
+def without(name: str, *others: NestedField) -> Schema:
+    """The table of gaps as another release would have it."""
+    return Schema(*(field for field in iceberg_schema(Gap).fields if field.name != name), *others)
 
 
-def test_a_column_that_must_be_filled_and_is_not_known_is_refused(store: Store, tmp_path: Path) -> None:
-    catalog = open_catalog(tmp_path)
+@everywhere
+@pytest.mark.parametrize(
+    ("kept", "problem"),
+    [
+        (
+            without("symbol", NestedField(99, "symbol", LongType(), required=False)),
+            "keeps symbol as long, this",
+        ),
+        (
+            without("", NestedField(99, "severity", LongType(), required=True)),
+            "needs a column severity, which",
+        ),
+        (without("status"), "lacks a column status, which would be missing from the rows that it has"),
+        (
+            without("ended", NestedField(99, "ended", TimestamptzType(), required=True)),
+            "needs ended in every row, this release may leave it empty",
+        ),
+    ],
+)
+def test_any_other_change_is_refused_and_nothing_is_changed(
+    kept: Schema, problem: str, place: Place, store: Store, tmp_path: Path
+) -> None:
+    catalog = place.open(tmp_path)
     catalog.create_namespace("silver")
-    wanted = [*iceberg_schema(Gap).fields, NestedField(99, "severity", LongType(), required=True)]
-    catalog.create_table("silver.gaps", Schema(*wanted))
-    with pytest.raises(
-        LakeError, match=r"silver\.gaps needs a column severity, which this release does not know"
-    ):
+    before = catalog.create_table("silver.gaps", kept).metadata
+    with pytest.raises(LakeError, match=f"silver.gaps {problem}"):
         open_table(catalog, Gap, store)
+    assert catalog.load_table("silver.gaps").metadata == before
 
 
 def test_automatic_retries_stay_off(store: Store, tmp_path: Path) -> None:

@@ -3,11 +3,11 @@
 from dataclasses import asdict
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from connectors.errors import TapeError
 from connectors.resilience import Policy
-from connectors.settings import Settings, VenueSettings, parse_symbols, suggest_symbol
+from connectors.settings import LakeSettings, Settings, VenueSettings, parse_symbols, suggest_symbol
 
 CONFIGURED = {
     "binance": ("BTC-USDT", "ETH-USDT"),
@@ -112,3 +112,25 @@ def test_symbols_of_the_command_line_replace_the_configured_ones() -> None:
 )
 def test_the_symbol_that_was_meant(text: str, meant: str) -> None:
     assert suggest_symbol(text, ["BTC-USDT", "BNB-USDT"]) == meant
+
+
+def test_a_lake_is_named_by_what_we_can_open_and_its_secrets_are_not_shown() -> None:
+    lake = LakeSettings(catalog_secret=SecretStr("hidden"), store_secret_key=SecretStr("hidden"))
+    assert "hidden" not in repr(lake)
+    assert (lake.access()["secret"], lake.access()["secret_key"]) == ("hidden", "hidden")
+    for wrong in (
+        {"catalog": "mysql://host/lake"},
+        {"catalog": "postgresql://tape:hidden@host/lake"},
+        {"catalog": "http://catalog.example"},
+        {"warehouse": "gs://bucket"},
+        {"store_endpoint": "http://s3.example"},
+    ):
+        with pytest.raises(ValidationError):
+            LakeSettings.model_validate(wrong)
+    for right in (
+        {"catalog": "postgresql://tape@host/lake", "warehouse": "s3://bucket/lake"},
+        {"catalog": "https://catalog.example", "warehouse": "prod"},
+        {"catalog": "http://127.0.0.1:8181", "store_endpoint": "http://localhost:8333"},
+        {"warehouse": "tables"},
+    ):
+        LakeSettings.model_validate(right)

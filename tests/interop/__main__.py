@@ -68,6 +68,7 @@ def spark_over(directory: Path) -> SparkSession:
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.shuffle.partitions": "4",
     } | {f"spark.sql.catalog.{NAME}{key}": value for key, value in catalog.items()}
@@ -87,9 +88,7 @@ def compare(spark: SparkSession, job: Job, when: str) -> None:
         theirs = tuple(spark.sql(f"select {asked} from {NAME}.{name}").collect()[0])
         rows = job.open().load_table(name).scan().to_arrow()
         ours = (rows.num_rows, pc.sum(rows[column]).as_py() if column else None)
-        print(
-            f"{when}: {name}: Spark {theirs[0]} rows, {theirs[1]}; PyIceberg {ours[0]}, {ours[1]}"
-        )
+        print(f"{when}: {name}: Spark {theirs[0]} rows, {theirs[1]}; PyIceberg {ours[0]}, {ours[1]}")
         if ours != theirs:
             raise SystemExit(f"{name} differs")
 
