@@ -61,3 +61,11 @@ def test_iceberg_uses_it_for_everything_that_it_writes(
     table = catalog.create_table("n.t", arrow_schema(Gap))
     table.append(arrow_schema(Gap).empty_table())
     assert {".json", ".avro"} <= set(closed)
+
+
+def test_a_file_that_somebody_else_has_removed_is_gone_as_well(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    target.write_bytes(b"x")
+    for _ in range(2):
+        SyncedFiles().delete(f"file://{target}")
+        assert not target.exists()

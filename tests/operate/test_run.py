@@ -13,7 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from connectors import children
+from connectors.errors import TapeError
 from connectors.positions import expected_position
+from connectors.settings import LakeSettings, Settings
+from operate.cli import Session
+from operate.run import maintained
 
 TAPE = [sys.executable, "-m", "operate"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -171,3 +176,24 @@ def test_two_runs_of_the_simulator_never_contradict_each_other(tmp_path: Path, r
         runs[-1].end()
     summary = r"binance: [\d,]+ frames, [1-9][\d,]* trades, 0 duplicates, 0 dead letters"
     assert re.search(summary, runs[1].said()), runs[1].said()
+
+
+@pytest.mark.parametrize("maintain", [True, False])
+def test_the_flow_has_its_tables_looked_after_until_it_ends(
+    monkeypatch: pytest.MonkeyPatch, maintain: bool
+) -> None:
+    started: list[list[str]] = []
+    stopped: list[object] = []
+    monkeypatch.setattr(children, "start_child", lambda words, **_: started.append(words) or words)
+    monkeypatch.setattr(children, "stop_child", lambda child, _: stopped.append(child))
+    settings = Settings(mode="live", lake=LakeSettings(maintain=maintain))
+
+    def refused() -> None:
+        with maintained(Session(log_level="debug"), settings):
+            assert not stopped
+            raise TapeError("refused")
+
+    with pytest.raises(TapeError, match="refused"):
+        refused()
+    words = ["operate", "--log-level", "debug", "maintain", "all", "--schedule", "--yes", "--live"]
+    assert started == stopped == [words] * maintain
