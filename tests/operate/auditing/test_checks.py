@@ -1,0 +1,97 @@
+"""What no damage of a store shows: checks over facts that are written down here."""
+
+import pyarrow as pa
+
+from connectors.tokens import Token
+from operate.auditing.checks import GAP_SECONDS_MAX, commits_add_up, frames_kept, gaps_ended
+from operate.auditing.collecting import GapRow
+from operate.auditing.facts import ORDER, Commit, Facts, JournalFacts, TableFacts
+from schemas import Frame, Trade
+from schemas.iceberg import TABLES
+
+SHARD = "binance-0"
+
+
+def token(position: int, rows: int, table: str = "silver.trades", **changes: int) -> Token:
+    return Token("store", 1, "writer", position, {f"rows_{table}": rows}, **changes)
+
+
+def nothing() -> Facts:
+    return Facts({each: TableFacts(TABLES[each].name) for each in ORDER}, {}, {})
+
+
+def frames(first: int, count: int, kind: str = "tick") -> pa.Table:
+    numbers = list(range(first, first + count))
+    return pa.table(
+        {"position": numbers, "connection": [1] * count, "number": numbers, "kind": [kind] * count}
+    )
+
+
+def gap(position: int, status: str, first: int = 5) -> GapRow:
+    return GapRow(SHARD, position, f"gap-{first}", status, (SHARD, "binance", "BTC-USDT", 0), first, first)
+
+
+def test_a_gap_that_nobody_repairs_is_told() -> None:
+    facts = nothing()
+    facts.rows.frames.take(SHARD, frames(1, GAP_SECONDS_MAX + 10))
+    facts.rows.gaps.rows += [gap(3, "open"), gap(3, "open", 6), gap(9, "repaired", 6), gap(100, "open", 7)]
+    found = gaps_ended(facts)
+    assert (found.violations, found.counted) == (1, 3)
+    assert found.offenders == (f"gap-5 open for {GAP_SECONDS_MAX + 7:,} seconds of capture",)
+    assert found.note == "2 open, being repaired"
+
+
+def test_only_the_newest_life_of_capture_counts() -> None:
+    facts = nothing()
+    facts.rows.frames.take(SHARD, frames(1, GAP_SECONDS_MAX + 10))
+    later = frames(GAP_SECONDS_MAX + 11, 5)
+    field = later.schema.get_field_index("connection")
+    facts.rows.frames.take(SHARD, later.set_column(field, "connection", pa.array([2] * 5)))
+    facts.rows.gaps.rows.append(gap(3, "open"))
+    assert not gaps_ended(facts).violations
+
+
+def commits(*made: Commit) -> Facts:
+    facts = nothing()
+    table = facts.table(Trade)
+    table.commits += made
+    table.tokens = dict(made[-1].tokens)
+    newest = table.tokens[SHARD]
+    table.rows[SHARD] = newest.counts["rows_silver.trades"] + newest.added - newest.removed
+    return facts
+
+
+def made(number: int, said: Token, added: int, operation: str = "append") -> Commit:
+    return Commit(number, number, operation, {SHARD: said}, added, 0)
+
+
+def test_commits_that_advance_and_add_what_they_count_are_well() -> None:
+    retired = made(3, token(20, 9, removed=4), 0, "delete")
+    grown = made(4, token(20, 9, removed=4, added=2), 2)
+    facts = commits(made(1, token(10, 5), 5), made(2, token(20, 9), 4), retired, grown)
+    assert not commits_add_up(facts).violations
+
+
+def test_a_commit_that_comes_again_or_goes_back_is_told() -> None:
+    again = commits(made(1, token(10, 5), 5), made(2, token(10, 5), 5))
+    assert commits_add_up(again).offenders == ("silver.trades snapshot 2: 5 rows, 0 counted",)
+    back = commits(made(1, token(10, 5), 5), made(2, token(9, 5), 0))
+    assert commits_add_up(back).offenders == ("silver.trades snapshot 2: binance-0 goes back to 9",)
+
+
+def test_what_a_disk_has_lost_and_retention_has_taken_is_not_missing() -> None:
+    facts = nothing()
+    bronze = facts.table(Frame)
+    bronze.tokens[SHARD] = token(20, 13, "bronze.frames", removed=4)
+    facts.rows.frames.take(SHARD, frames(5, 6))
+    facts.rows.frames.take(SHARD, frames(14, 7))
+    facts.journals[SHARD] = JournalFacts(25, [(11, 13)], [])
+    found = frames_kept(facts)
+    assert (found.violations, found.note) == (0, "5 newer frames wait to be published")
+    facts.journals[SHARD] = JournalFacts(25, [], [])
+    assert frames_kept(facts).offenders == (
+        "binance-0 1-4 missing in bronze",
+        "binance-0 11-13 missing in bronze",
+    )
+    facts.journals[SHARD] = None
+    assert frames_kept(facts).note == "the journal of binance-0 is not on this host"
