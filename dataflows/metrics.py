@@ -26,6 +26,7 @@ from dataflows.steps.batch import Batch
 from dataflows.steps.gaps import OpenHole
 from schemas import Bar, Control, DeadLetter, Gap, Quote, StaleWindow, Trade
 from schemas.health import FrameKind, Reason
+from schemas.run import Run
 
 MICROSECONDS = 1_000_000
 LATENESS = LATENESS_SECONDS * MICROSECONDS
@@ -139,6 +140,7 @@ class Metrics(Collector):
                 counts["tape_frames_total", venue, frame_kind] += number
             counts["tape_frame_bytes_total", venue] += sum([len(frame.payload) for frame in frames])
             kinds = Counter(map(type, batch.records))
+            trades = sum([len(one) for one in batch.records if type(one) is Run]) + kinds[Trade]
             repeated = 0
             for name, number in batch.counts.items():
                 if name.startswith(DUPLICATE):
@@ -146,7 +148,7 @@ class Metrics(Collector):
                     repeated += number
                 elif name.startswith(SERIES_END):
                     counts["tape_series_ends_total", venue, name.removeprefix(SERIES_END)] += number
-            counts["tape_messages_total", venue, "accepted"] += kinds[Trade] + kinds[Quote]
+            counts["tape_messages_total", venue, "accepted"] += trades + kinds[Quote]
             counts["tape_messages_total", venue, "dead_letter"] += kinds[DeadLetter]
             counts["tape_messages_total", venue, "duplicate"] += repeated
             counts["tape_messages_total", venue, "control"] += kinds[Control]
@@ -215,23 +217,33 @@ class Metrics(Collector):
 
     def _measure(self, batch: Batch, venue: str, now: int) -> None:
         """Latencies, the newest event of each symbol, and who was late."""
-        trades = [one for one in batch.records if type(one) is Trade]
-        if not trades:
+        symbols: list[str] = []
+        times: list[int] = []
+        live = True
+        for one in batch.records:
+            if type(one) is Run:
+                symbols += one.symbols
+                times += one.times
+            elif type(one) is Trade:
+                symbols.append(one.symbol)
+                times.append(one.timestamp)
+                live = live and one.origin == "live"
+        if not times:
             return
-        times = [one.timestamp for one in trades if one.origin == "live"]
         ordered = sorted(times)
-        self._distributions["tape_event_to_decoded_seconds", venue].add(ordered, now)
         newest = self._newest_of_venue.get(venue, 0)
-        in_order = len(times) == len(trades) and times == ordered and times[0] >= newest - LATENESS
-        self._newest_of_venue[venue] = max([newest, *[one.timestamp for one in trades]])
-        if in_order:  # nobody is late, and the last trade of a symbol is its newest
-            for symbol, last in {one.symbol: one.timestamp for one in trades}.items():
-                self._newest[venue, symbol] = max(last, self._newest.get((venue, symbol), 0))
-            return
-        for one in trades:
-            newest = self._newest.get((venue, one.symbol), 0)
-            self._newest[venue, one.symbol] = max(one.timestamp, newest)
-            self._counts["tape_late_trades_total", venue] += one.timestamp < newest - LATENESS
+        self._newest_of_venue[venue] = max(newest, ordered[-1])
+        if live:
+            self._distributions["tape_event_to_decoded_seconds", venue].add(ordered, now)
+            if times == ordered and times[0] >= newest - LATENESS:
+                # Nobody is late, and the last trade of a symbol is its newest.
+                for symbol, last in dict(zip(symbols, times, strict=True)).items():
+                    self._newest[venue, symbol] = max(last, self._newest.get((venue, symbol), 0))
+                return
+        for symbol, moment in zip(symbols, times, strict=True):
+            newest = self._newest.get((venue, symbol), 0)
+            self._newest[venue, symbol] = max(moment, newest)
+            self._counts["tape_late_trades_total", venue] += moment < newest - LATENESS
 
     def _counted(self) -> Iterator[Sample]:
         """What was seen in the stream."""

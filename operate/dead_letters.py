@@ -17,6 +17,7 @@ from operate.decode import KINDS, Moment, plain
 from operate.table import json_option, print_rows
 from schemas import Control, DeadLetter, Quote, Trade
 from schemas.health import Reason
+from schemas.run import records_of
 
 if TYPE_CHECKING:
     from dataflows.engine import Step
@@ -275,6 +276,7 @@ def judged(journal: Path) -> "Iterator[tuple[Batch, list[Message]]]":
         before = []
         for check in checks:
             batch = check.step(batch)
+        batch.records = records_of(batch.records)
         messages = [one for one in batch.records if isinstance(one, Message)]
         yield drop_duplicates.step(batch), messages
 

@@ -207,13 +207,14 @@ class Shard:
     def look(self) -> None:
         """Take what the journal has."""
         from dataflows.steps.batch import batch_of
+        from schemas.run import records_of
 
         while taken := self.reader.read(FRAMES_A_LOOK):
             batch = batch_of(taken)
             for step in self.steps:
                 batch = step.step(batch)
             self.report.counts["frames"] += len(taken)
-            for record in batch.records:
+            for record in records_of(batch.records):
                 self.take(record)
 
     def take(self, record: "Record") -> None:

@@ -73,8 +73,7 @@ class ExchangeInfo(Struct):
     symbols: list[Raw]
 
 
-_trade_envelope = msgspec.json.Decoder(TradeEnvelope).decode
-_trade_lines = msgspec.json.Decoder(TradeEnvelope).decode_lines
+_trade_envelope = msgspec.json.Decoder(TradeEnvelope)
 _envelope = msgspec.json.Decoder(Envelope).decode
 _wire_trade = msgspec.json.Decoder(WireTrade).decode
 _wire_quote = msgspec.json.Decoder(WireQuote).decode
@@ -87,7 +86,7 @@ def parse(frame: Frame, instruments: Instruments, records: list[Decoded]) -> Non
     # Only trades end in a flag. The guess spares them a second decoding; a wrong one costs nothing else.
     if frame.payload[-3:] == b"e}}":
         try:
-            wire = _trade_envelope(frame.payload).data
+            wire = _trade_envelope.decode(frame.payload).data
         except msgspec.ValidationError:
             pass
         else:
@@ -112,17 +111,19 @@ def parse_any(frame: Frame, message: Envelope, instruments: Instruments) -> Deco
     raise Refused("unknown_message", "neither a stream nor an answer")
 
 
-def trades(frames: Sequence[Frame], wires: Sequence[WireTrade], instruments: Instruments) -> list[Trade]:
-    listed = [instruments.get(wire.symbol) or known(instruments, wire.symbol) for wire in wires]
+def trades(frames: Sequence[Frame], wires: Sequence[WireTrade], instruments: Instruments) -> list[Decoded]:
+    listed = decoding.all_known(instruments, [wire.symbol for wire in wires])
     sides = [TAKERS[wire.buyer_is_maker] for wire in wires]
+    return spot_trades(frames, listed, wires, epoch_times([wire.time for wire in wires]), sides, trade_words)
+
+
+def trade_words(listed: Sequence[Instrument], wires: Sequence[WireTrade]) -> list[str]:
     makers = ["true" if wire.buyer_is_maker else "false" for wire in wires]
-    own = [
+    return [
         f'{one.vendor_prefix},"event_type":"trade","event_time":"{wire.event_time}",'
         f'"trade_time":"{wire.time}","is_buyer_maker":"{maker}"}}'
         for one, wire, maker in zip(listed, wires, makers, strict=True)
     ]
-    times = epoch_times([wire.time for wire in wires])
-    return spot_trades(frames, listed, wires, times, sides, own)
 
 
 def quote(frame: Frame, wire: WireQuote, instruments: Instruments) -> Quote:
@@ -188,7 +189,7 @@ BINANCE = protocol.Venue(
     connect_path="/stream?timeUnit=MICROSECOND",
     subscribe=subscribe,
     classify=decoding.classifier(b'{"result"', b'{"code"', b'{"stream":"!', b'{"e":"serverShutdown"'),
-    decode_many=runs_of_trades(parse, trades, _trade_lines, start=b"{", end=b"e}}"),
+    decode_many=runs_of_trades(parse, trades, _trade_envelope, start=b"{", end=b"e}}"),
     alive=Request("/api/v3/ping"),
     metadata=Request("/api/v3/exchangeInfo", (("symbolStatus", "TRADING"),), weight=20),
     decode_metadata=decoding.metadata_decoder(lambda body: _exchange_info(body).symbols, listing),

@@ -79,7 +79,7 @@ class Product(Struct, gc=False):
 
 
 _message = msgspec.json.Decoder(Match | LastMatch | Ticker | Heartbeat | Subscriptions | Failure).decode
-_match_lines = msgspec.json.Decoder(Match).decode_lines
+_match = msgspec.json.Decoder(Match)
 _rows = msgspec.json.Decoder(list[Raw]).decode
 _row = msgspec.json.Decoder(HistoricalTrade).decode
 
@@ -99,18 +99,20 @@ def parse(frame: Frame, instruments: Instruments, records: list[Decoded]) -> Non
         records.append(failure(frame, message, instruments))
 
 
-def trades(frames: Sequence[Frame], wires: Sequence[Match], instruments: Instruments) -> list[Trade]:
-    listed = [instruments.get(wire.product) or known(instruments, wire.product) for wire in wires]
-    sides = [SIDES.get(wire.maker_side) or side(SIDES, wire.maker_side) for wire in wires]
-    times = clock_times([wire.time for wire in wires])
+def trades(frames: Sequence[Frame], wires: Sequence[Match], instruments: Instruments) -> list[Decoded]:
+    listed = decoding.all_known(instruments, [wire.product for wire in wires])
+    sides = decoding.all_sides(SIDES, [wire.maker_side for wire in wires])
+    return spot_trades(frames, listed, wires, clock_times([wire.time for wire in wires]), sides, trade_words)
+
+
+def trade_words(listed: Sequence[Instrument], wires: Sequence[Match]) -> list[str]:
     orders = [wire.maker_order for wire in wires], [wire.taker_order for wire in wires]
-    own = [
+    return [
         f'{one.vendor_prefix},"event_type":"{"last_match" if type(wire) is LastMatch else "match"}",'
         f'"maker_side":"{wire.maker_side}","maker_order_id":{maker},"taker_order_id":{taker},'
         f'"sequence":"{wire.sequence}","time":"{wire.time}"}}'
         for one, wire, maker, taker in zip(listed, wires, *map(all_quoted, orders), strict=True)
     ]
-    return spot_trades(frames, listed, wires, times, sides, own)
 
 
 def quote(frame: Frame, wire: Ticker, instruments: Instruments) -> Quote:
@@ -188,7 +190,7 @@ COINBASE = protocol.Venue(
     symbols=("BTC-USD", "ETH-USD"),
     subscribe=subscribe,
     classify=decoding.classifier(b'{"type":"heartbeat"', b'{"type":"subscriptions"', b'{"type":"error"'),
-    decode_many=runs_of_trades(parse, trades, _match_lines, start=b'{"type":"match"', end=b"}"),
+    decode_many=runs_of_trades(parse, trades, _match, start=b'{"type":"match"', end=b"}"),
     alive=Request("/time"),
     metadata=Request("/products"),
     decode_metadata=decoding.metadata_decoder(_rows, listing),

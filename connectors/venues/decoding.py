@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from connectors.venues import protocol
 from connectors.venues.protocol import (
@@ -18,10 +18,11 @@ from connectors.venues.protocol import (
     PageHeader,
     Request,
 )
-from connectors.venues.values import TEXT_CHARACTERS_MAX, Refused, number, numbers, plain_number
+from connectors.venues.values import TEXT_CHARACTERS_MAX, Nanos, Refused, number, plain_number, texts
 from schemas import Control, DeadLetter, Frame, Quote, Trade
 from schemas.fields import Origin, Side
 from schemas.health import FrameKind, Reason, What
+from schemas.run import Run, Words, trades_of
 
 # How much of a venue's explanation a record repeats.
 DETAIL_CHARACTERS_MAX = 200
@@ -35,57 +36,41 @@ def known(instruments: Instruments, native: str) -> Instrument:
     return found
 
 
-class Numbered(Struct, gc=False):
-    """What every venue says of a trade, under the names that all wire messages use."""
+def all_known(instruments: Instruments, natives: Sequence[str]) -> list[Instrument]:
+    """The instruments of those names, or Refused."""
+    found = list(map(instruments.get, natives))
+    return [known(instruments, native) for native in natives] if None in found else found  # type: ignore[return-value]
 
-    id: int
-    price: str | Raw
-    quantity: str | Raw
+
+# A memory for prices and sizes, which repeat.
+_nanos = Nanos()
 
 
 def spot_trades(
     frames: Sequence[Frame],
     listed: Sequence[Instrument],
     wires: Sequence[Any],
-    times: Sequence[int],
-    sides: Sequence[Side],
-    vendor_data: Sequence[str],
-    origin: Origin = "live",
-) -> list[Trade]:
-    """Crypto spot trades with one id each; `wires` as Numbered, the rest column by column."""
-    prices = numbers([wire.price for wire in wires], "price")
-    quantities = numbers([wire.quantity for wire in wires], "quantity")
-    columns = zip(frames, listed, wires, times, prices, quantities, sides, vendor_data, strict=True)
-    # By position: naming 24 fields would double the cost of the hottest lines of the platform.
-    return [
-        Trade(
-            one.trade_prefix + (trade_id := str(identifier := wire.id)),
-            trade_id,
-            one.symbol,
-            one.exchange,
-            "crypto",
-            time,
-            price,
-            quantity,
-            one.quote,
-            side,
-            (),
-            identifier,
-            frame.received,
-            frame.position,
-            own,
-            "spot",
-            one.base,
-            one.quote,
-            one.native,
-            identifier,
-            identifier,
-            0,
-            origin,
-            frame.shard,
-        )
-        for frame, one, wire, time, price, quantity, side, own in columns
-    ]
+    times: list[int],
+    sides: list[Side],
+    words: Words,
+) -> list[Decoded]:
+    """Live crypto spot trades with one id each, as one run if they are many and plainly good.
+
+    `wires` have an id, a price and a quantity; `words` makes the vendor_data of instruments and wires.
+    """
+    prices = texts([wire.price for wire in wires])
+    quantities = texts([wire.quantity for wire in wires])
+    ids = [wire.id for wire in wires]
+    if len(frames) > 1:
+        price_nanos, quantity_nanos = _nanos.each(prices), _nanos.many(quantities)
+        if min(price_nanos) > 0 and min(quantity_nanos) > 0:
+            symbols = [one.symbol for one in listed]
+            received = [frame.received for frame in frames]
+            money = prices, quantities, price_nanos, quantity_nanos
+            return [Run(frames, listed, symbols, received, ids, times, *money, sides, wires, words)]
+    prices = [number(price, "price") for price in prices]
+    quantities = [number(quantity, "quantity") for quantity in quantities]
+    return [*trades_of(frames, listed, ids, times, prices, quantities, sides, words(listed, wires))]
 
 
 def spot_trade(
@@ -100,8 +85,9 @@ def spot_trade(
     origin: Origin = "live",
 ) -> Trade:
     """A crypto spot trade with one id; `time` in microseconds."""
-    wire = Numbered(identifier, price, quantity)
-    (made,) = spot_trades((frame,), (listed,), (wire,), (time,), (side,), (vendor_data,), origin)
+    prices, quantities = (number(price, "price"),), (number(quantity, "quantity"),)
+    facts = prices, quantities, (side,), (vendor_data,)
+    (made,) = trades_of((frame,), (listed,), (identifier,), (time,), *facts, origin)
     return made
 
 
@@ -230,6 +216,12 @@ def side(words: Mapping[str, Side], word: str) -> Side:
     if found is None:
         raise Refused("side", f"side {word[:TEXT_CHARACTERS_MAX]!r}")
     return found
+
+
+def all_sides(words: Mapping[str, Side], found: Sequence[str]) -> list[Side]:
+    """The sides that a venue's words mean, or Refused."""
+    sides = list(map(words.get, found))
+    return [side(words, word) for word in found] if None in sides else sides  # type: ignore[return-value]
 
 
 def guarded(

@@ -78,7 +78,7 @@ class Pair(Struct, gc=False):
 _message = msgspec.json.Decoder(Message).decode
 _trade_fields = [("channel", Literal["trade"]), ("data", Annotated[list[WireTrade], Meta(min_length=1)])]
 _trades = defstruct("Trades", _trade_fields, bases=(Message,), gc=False)
-_trade_lines = msgspec.json.Decoder(_trades).decode_lines
+_trade_messages = msgspec.json.Decoder(_trades)
 _wire_trade = msgspec.json.Decoder(WireTrade).decode
 _wire_quote = msgspec.json.Decoder(WireQuote).decode
 _answer = msgspec.json.Decoder(Answer).decode
@@ -100,15 +100,18 @@ def parse(frame: Frame, instruments: Instruments, records: list[Decoded]) -> Non
         records.append(answer(frame, message, instruments))
 
 
-def trades(frames: Sequence[Frame], wires: Sequence[WireTrade], instruments: Instruments) -> list[Trade]:
-    listed = [instruments.get(wire.symbol) or known(instruments, wire.symbol) for wire in wires]
-    sides = [SIDES.get(wire.side) or side(SIDES, wire.side) for wire in wires]
-    own = [
+def trades(frames: Sequence[Frame], wires: Sequence[WireTrade], instruments: Instruments) -> list[Decoded]:
+    listed = decoding.all_known(instruments, [wire.symbol for wire in wires])
+    sides = decoding.all_sides(SIDES, [wire.side for wire in wires])
+    return spot_trades(frames, listed, wires, clock_times([wire.time for wire in wires]), sides, trade_words)
+
+
+def trade_words(listed: Sequence[Instrument], wires: Sequence[WireTrade]) -> list[str]:
+    return [
         f'{one.vendor_prefix},"side":"{wire.side}","ord_type":'
         f'{QUOTED.get(wire.order_type) or quoted(wire.order_type)},"timestamp":"{wire.time}"}}'
         for one, wire in zip(listed, wires, strict=True)
     ]
-    return spot_trades(frames, listed, wires, clock_times([wire.time for wire in wires]), sides, own)
 
 
 def quote(frame: Frame, raw: Raw, instruments: Instruments, index: int) -> Quote:
@@ -186,7 +189,7 @@ KRAKEN = protocol.Venue(
     symbols=("BTC-USD", "ETH-USD"),
     subscribe=subscribe,
     classify=decoding.classifier(b'{"channel":"heartbeat"', b'{"channel":"status"', b'{"method"'),
-    decode_many=runs_of_trades(parse, trades, _trade_lines, start=b'{"channel":"trade"', end=b"}"),
+    decode_many=runs_of_trades(parse, trades, _trade_messages, start=b'{"channel":"trade"', end=b"}"),
     keep_alive=lambda now: msgspec.json.encode({"method": "ping", "req_id": now}),
     alive=Request("/0/public/SystemStatus"),
     metadata=Request("/0/public/AssetPairs"),

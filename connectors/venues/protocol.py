@@ -14,11 +14,13 @@ from msgspec import Meta, Struct
 
 from schemas import Control, DeadLetter, Frame, Quote, Trade
 from schemas.health import FrameKind
+from schemas.run import Run, records_of
 
 # Our three venues' market messages are below 64 KiB; a page of 1,000 trades is below 1 MiB.
 FRAME_BYTES_MAX = 4 * 1024 * 1024
 
-Decoded = Trade | Quote | Control | DeadLetter
+# Trades that come in a row are a run; `records_of` makes records of it.
+Decoded = Trade | Quote | Control | DeadLetter | Run
 
 # A venue's id or sequence number; stored as a 64-bit integer everywhere.
 Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -128,7 +130,7 @@ class Venue:
 
     def decode(self, frame: Frame, instruments: Instruments) -> list[Decoded]:
         """The records of one frame; of many at once, `decode_many` makes the same for less."""
-        return self.decode_many((frame,), instruments)
+        return records_of(self.decode_many((frame,), instruments))
 
 
 def instrument(exchange: str, native: str, base: str, quote: str, *, rest: str = "") -> Instrument:

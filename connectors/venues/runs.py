@@ -4,34 +4,51 @@ The law: the records are those that decoding frame by frame gives. So whatever i
 trades is decoded frame by frame, and only that says what is refused and why.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
+import msgspec
 from msgspec import Raw
 
 from connectors.venues.decoding import EXPECTED, batched, guarded
-from connectors.venues.protocol import FRAME_BYTES_MAX, Decoded, Instruments
-from schemas import Frame, Trade
+from connectors.venues.protocol import Decoded, Instruments
+from schemas import Frame, Quote
+from schemas.run import Run
+
+# Of the frames of a run. Words of twice the length are valid, and those of a trade are shorter than that.
+PAYLOAD_BYTES_MAX = 2_048
+# To read fewer frames one by one costs less than to see that each line is one.
+LINES_MIN = 32
 
 Parse = Callable[[Frame, Instruments, list[Decoded]], None]
-Trades = Callable[[Sequence[Frame], Sequence[Any], Instruments], list[Trade]]
+Trades = Callable[[Sequence[Frame], Sequence[Any], Instruments], list[Decoded]]
 
 
 def runs_of_trades(
-    parse: Parse, trades: Trades, read: Callable[[bytes], list[Any]], *, start: bytes, end: bytes
+    parse: Parse, trades: Trades, read: msgspec.json.Decoder[Any], *, start: bytes, end: bytes
 ) -> Callable[[Sequence[Frame], Instruments], list[Decoded]]:
     """A decoder that never raises, from how one frame is parsed, and how trades are made of wire messages.
 
-    `read` decodes lines, each to a wire message, or to an envelope whose `data` is one or a list of some.
-    Frames of trades are known by their start and end, which need not be sure: `read` and `trades` may refuse.
+    `read` decodes a frame to a wire message, or to an envelope whose `data` is one or a list of some. Frames
+    of trades are known by their start and end, which need not be sure: `read` and `trades` may refuse.
     """
     one_by_one = guarded(parse)
 
-    def together(frames: Sequence[Frame], instruments: Instruments) -> list[Trade] | None:
-        lines = joined(frames, start, end)
+    def together(frames: Sequence[Frame], instruments: Instruments) -> list[Decoded] | None:
+        payloads = [frame.payload for frame in frames]
         try:
-            wires = [] if lines is None else read(lines)
+            if max(map(len, payloads)) > PAYLOAD_BYTES_MAX or not all(map(bytes.isascii, payloads)):
+                return None
+            if len(payloads) < LINES_MIN:
+                if not all(one.startswith(start) and one.endswith(end) for one in payloads):
+                    return None
+                wires = list(map(read.decode, payloads))
+            elif alone(lines := b"\n".join(payloads), len(payloads), start, end):
+                wires = read.decode_lines(lines)
+            else:
+                return None
             if len(wires) != len(frames):
                 return None
             if hasattr(wires[0], "data"):
@@ -45,37 +62,55 @@ def runs_of_trades(
     def decode_many(frames: Sequence[Frame], instruments: Instruments) -> list[Decoded]:
         found = together(frames, instruments) if len(frames) > 1 else None
         if found is not None:
-            return found  # type: ignore[return-value]  # nobody else has the list
+            return found
         likely: list[Frame] = []
         others: list[Frame] = []
         for frame in frames:
-            alike = frame.payload.startswith(start) and frame.payload.endswith(end)
+            payload = frame.payload
+            alike = payload.startswith(start) and payload.endswith(end) and len(payload) <= PAYLOAD_BYTES_MAX
             (likely if alike else others).append(frame)
         found = together(likely, instruments) if others and len(likely) > 1 else None
         if found is None:
             return one_by_one(frames, instruments)
-        return sorted([*found, *one_by_one(others, instruments)], key=position)
+        return among(found, one_by_one(others, instruments))
 
     return decode_many
 
 
-def joined(frames: Sequence[Frame], start: bytes, end: bytes) -> bytes | None:
-    """The lines of frames that all start and end so; None where a line might be less or more than a frame."""
+def among(found: Sequence[Decoded], others: Sequence[Decoded]) -> list[Decoded]:
+    """Trades of some frames with what the frames among them became.
+
+    A quote has nothing to do with trades: it waits for the end of their run. All else comes in its place.
+    """
+    run = found[0]
+    if not isinstance(run, Run):
+        return sorted([*found, *others], key=position)
+    result: list[Decoded] = []
+    done = 0
+    for record in others:
+        if type(record) is not Quote:
+            here = bisect_left(run.frames, position(record), done, key=attrgetter("position"))
+            if done < here:
+                result.append(run.cut(done, here))
+            result.append(record)
+            done = here
+    if done < len(run):
+        result.append(run.cut(done, len(run)))
+    return result + [record for record in others if type(record) is Quote]
+
+
+def alone(lines: bytes, count: int, start: bytes, end: bytes) -> bool:
+    """Whether each line is a document by itself, if there are as many documents as lines."""
     assert start.startswith(b"{")
     assert end.endswith(b"}")
-    payloads = [frame.payload for frame in frames]
-    lines = b"\n".join(payloads)
-    # No string of JSON holds a line end, and within a document no "}" stands before a "{". So documents end
-    # at each line end that is such a joint; when they are as many as frames, each frame is one.
-    alone = (
-        b"\n" not in b"".join(payloads)
-        and lines.count(end + b"\n" + start) == len(frames) - 1
+    # No string of JSON holds a line end, and within a document no "}" stands before a "{": documents end at
+    # each line end that is such a joint.
+    return (
+        lines.count(b"\n") == count - 1
+        and lines.count(end + b"\n" + start) == count - 1
         and lines.startswith(start)
         and lines.endswith(end)
-        and lines.isascii()
-        and len(lines) <= FRAME_BYTES_MAX
     )
-    return lines if alone else None
 
 
 def each_trade(

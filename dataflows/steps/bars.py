@@ -7,12 +7,24 @@ next tick. A window that is not remembered any more is named as stale instead.
 
 from typing import Any
 
-from dataflows.steps.batch import Batch
+from dataflows.steps.batch import Batch, Edits, edited
 from dataflows.steps.book import Book, GapKey, Span, restored
-from dataflows.steps.gaps import edited
-from dataflows.steps.numbers import Nanos
-from dataflows.steps.windows import NAMES, SECOND, SIZES, Window, bar_of, fold, market_of, unpacked
+from dataflows.steps.windows import (
+    NAMES,
+    SECOND,
+    SIZES,
+    Traded,
+    Window,
+    bar_of,
+    fold,
+    fold_rows,
+    market_of,
+    rows_of,
+    traded_of,
+    unpacked,
+)
 from schemas import Bar, Gap, Record, StaleWindow, Tick, Trade
+from schemas.run import Run
 
 VERSION = 1
 # How far behind the newest event time trades are still expected.
@@ -24,7 +36,7 @@ RETENTION_SECONDS = 3_600
 # Closed windows of one interval in a shard: about 150 bytes each in every snapshot, 5 MB.
 WINDOWS_MAX = 30_000
 # Trades of a symbol that wait to be folded, on average: long runs fold fast, but leave the processor's cache.
-PENDING_MEAN = 40
+PENDING_MEAN = 100
 
 
 class Aggregate:
@@ -45,7 +57,6 @@ class Aggregate:
         self._quiet = int(quiet_seconds * SECOND)
         self._retention = int(retention_seconds * SECOND)
         self._windows_max = windows_max
-        self._nanos = Nanos()
         self._waiting = 0
         self._split: tuple[str, GapKey, Span] | None = None  # the gap whose parts come next
         self._books: dict[str, Book] = {}
@@ -58,15 +69,11 @@ class Aggregate:
         self._totals = [sum(len(book.closed[level]) for book in self._books.values()) for level in levels()]
 
     def step(self, batch: Batch) -> Batch:
-        books = self._books
-        edits: list[tuple[int, list[Record]]] = []
+        edits: Edits = []
         for place, record in enumerate(batch.records):
-            if type(record) is Trade:
-                book = books.get(record.symbol)
-                if book is not None and book.newest <= record.timestamp < book.limit:
-                    book.newest = record.timestamp
-                    book.pending.append(record)
-                    continue
+            if type(record) is Run:
+                rows = self._run(record)
+            elif type(record) is Trade:
                 rows = self._trade(record)
             elif type(record) is Tick:
                 rows = self._tick(record)
@@ -80,34 +87,60 @@ class Aggregate:
         if edits:
             batch.count("bars", sum(len(rows) for _, rows in edits) - len(edits))
             batch.records = edited(batch.records, edits)
-        self._waiting += len(batch.records)
-        if self._waiting > PENDING_MEAN * len(books):  # when to fold changes no bar
+        if self._waiting > PENDING_MEAN * len(self._books):  # when to fold changes no bar
             self._settle()
         return batch
 
     def snapshot(self) -> tuple[Any, ...]:
         self._waiting = 0
-        books = tuple((symbol, book.snapshot(self._nanos)) for symbol, book in self._books.items())
+        books = tuple((symbol, book.snapshot()) for symbol, book in self._books.items())
         return VERSION, tuple(self._floors), books
 
     def _settle(self) -> None:
         self._waiting = 0
         for book in self._books.values():
-            book.settle(self._nanos)
+            book.settle()
+
+    def _run(self, run: Run) -> list[Record]:
+        """Trades that nearly all only add to the newest window of their symbol."""
+        books = self._books
+        self._waiting += len(run)
+        rows: list[Record] = []
+        for place, symbol, time, row in zip(
+            range(len(run)), run.symbols, run.times, rows_of(run), strict=True
+        ):
+            book = books.get(symbol)
+            if book is not None and book.newest <= time < book.limit:
+                book.newest = time
+                book.pending.append(row)
+            else:
+                about = run.listed[place], run.frames[place]
+                book = book or self._open(traded_of(*about), time)
+                received, position = run.received[place], about[1].position
+                rows += self._add(book, time, received, 0, run.ids[place], position, fold_rows([row]))
+        return rows
 
     def _trade(self, trade: Trade) -> list[Record]:
+        """A trade that is a record of its own."""
+        place = trade.series or 0, trade.first_sequence or 0, trade.platform_sequence or 0
+        book = self._books.get(trade.symbol) or self._open(market_of(trade), trade.timestamp)
+        return self._add(book, trade.timestamp, trade.ingestion_timestamp, *place, fold([trade]))
+
+    def _open(self, traded: Traded, time: int) -> Book:
+        """The book of a symbol that trades for the first time."""
+        book = self._books[traded.symbol] = Book(traded)
+        book.watermark = time - self._lateness
+        return book
+
+    def _add(
+        self, book: Book, time: int, received: int, series: int, first: int, position: int, window: Window
+    ) -> list[Record]:
         """A trade that opens or closes a window, comes out of order, or follows a gap."""
-        time = trade.timestamp
-        book = self._books.get(trade.symbol)
-        if book is None:
-            book = self._books[trade.symbol] = Book(market_of(trade))
-            book.watermark = time - self._lateness
-        book.settle(self._nanos)
-        book.received = max(book.received, trade.ingestion_timestamp)
+        book.settle()
+        book.received = max(book.received, received)
         if book.unresolved:
-            for span in book.resolve(trade.series or 0, trade.first_sequence or 0, time):
+            for span in book.resolve(series, first, time):
                 self._change(book, span)
-        position = trade.platform_sequence or 0
         rows: list[Record] = []
         if time >= book.newest:
             book.newest = time
@@ -115,11 +148,9 @@ class Aggregate:
             book.second = time - time % SECOND
         start = time - time % SECOND
         if start + SECOND <= book.watermark:
-            self._late(book, trade)
-        elif start == book.second and time == book.newest:
-            book.pending.append(trade)
+            self._late(book, time, window)
         else:
-            book.add(0, start, fold([trade], self._nanos))
+            book.add(0, start, window)
         book.set_limit(self._lateness)
         return rows
 
@@ -127,9 +158,9 @@ class Aggregate:
         """Close the windows of quiet symbols and issue again what has changed."""
         rows: list[Record] = []
         for book in self._books.values():
-            received = book.pending[-1].ingestion_timestamp if book.pending else book.received
+            received = book.pending[-1][-1] if book.pending else book.received
             if tick.time - received >= self._quiet:
-                book.settle(self._nanos)
+                book.settle()
                 reached = tick.time - self._lateness - self._quiet
                 rows += self._advance(book, reached, tick.platform_sequence)
                 book.set_limit(self._lateness)
@@ -167,11 +198,11 @@ class Aggregate:
     def _missing(self, book: Book, level: int, start: int) -> int | None:
         return book.missing(level, start) if self._provable else None
 
-    def _late(self, book: Book, trade: Trade) -> None:
+    def _late(self, book: Book, time: int, trade: Window) -> None:
         """Add a trade to windows that are closed, up to the first that is still open."""
         for level, size in enumerate(SIZES):
-            start = trade.timestamp - trade.timestamp % size
-            window = fold([trade], self._nanos)
+            start = time - time % size
+            window = trade.copy()
             if start + size > book.watermark:
                 book.add(level, start, window)
                 return
@@ -208,7 +239,7 @@ class Aggregate:
         if gap.status in ("open", "lost"):
             if key not in book.gaps:
                 span = self._span_of_part(gap.symbol, key) or (book.newest, None)
-                book.settle(self._nanos)
+                book.settle()
                 book.open_gap(key, span)
                 self._change(book, span)
                 book.set_limit(self._lateness)

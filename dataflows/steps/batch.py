@@ -1,13 +1,17 @@
 """What flows through the steps: the frames of one shard in order, and the records they became, in order.
 
 A step edits the records; it never changes their order, and never looks at where one batch ends and the next
-begins: decisions are taken record by record, so that any cut of the journal gives the same rows.
+begins: decisions are taken record by record, so that any cut of the journal gives the same rows. Trades come
+as runs; a step that finds an odd one among them cuts it out.
 """
+
+from collections.abc import Sequence
 
 from msgspec import Struct
 
 from schemas import Control, DeadLetter, Frame, Quote, Record, Trade
 from schemas.health import Reason
+from schemas.run import Run
 
 
 class Batch(Struct):
@@ -17,7 +21,7 @@ class Batch(Struct):
     first: int  # journal position of the first frame
     last: int  # journal position of the last frame
     frames: list[Frame]
-    records: list[Record]
+    records: list[Record | Run]  # plain quotes stand behind the run that they came in
     counts: dict[str, int]  # this batch's contribution to each total
 
     def count(self, what: str, number: int = 1) -> None:
@@ -30,13 +34,23 @@ class Batch(Struct):
         assert frame.position == position
         return frame
 
-    def refuse(self, place: int, stage: str, reason: Reason, detail: str) -> DeadLetter:
-        """The dead letter that takes the place of the trade or quote at `records[place]`."""
+    def refuse(
+        self, place: int, stage: str, reason: Reason, detail: str, within: int | None = None
+    ) -> DeadLetter:
+        """The dead letter that takes the place of the trade or quote at `records[place]`.
+
+        `within` says which trade, where a run is there.
+        """
         record = self.records[place]
-        assert isinstance(record, Trade | Quote)
-        assert record.platform_sequence is not None
-        frame = self.frame(record.platform_sequence)
-        index = self.index(place, frame.position)
+        if type(record) is Run:
+            assert within is not None
+            symbol, position = record.symbols[within], record.frames[within].position
+        else:
+            assert isinstance(record, Trade | Quote)
+            assert record.platform_sequence is not None
+            symbol, position = record.symbol, record.platform_sequence
+        frame = self.frame(position)
+        index = self.index(place, position, within)
         self.count(f"dead_letters_{reason}")
         return DeadLetter(
             message_id=f"{frame.exchange}:{frame.shard}:{frame.position}:{index}",
@@ -44,7 +58,7 @@ class Batch(Struct):
             stage=stage,
             reason=reason,
             detail=detail,
-            symbol=record.symbol,
+            symbol=symbol,
             shard=frame.shard,
             platform_sequence=frame.position,
             connection=frame.connection,
@@ -54,15 +68,70 @@ class Batch(Struct):
             payload=frame.payload,
         )
 
-    def index(self, place: int, position: int) -> int:
-        """Which of the records that decoding made of its frame stands at `records[place]`, from 0."""
+    def index(self, place: int, position: int, within: int | None = None) -> int:
+        """Which of the records that decoding made of its frame stands there, from 0."""
         index = 0
+        if within is not None:
+            run = self.records[place]
+            assert type(run) is Run
+            index = of_frame(run.frames[:within], position)
+            if index < within:
+                return index
         for before in range(place - 1, -1, -1):
             record = self.records[before]
+            if isinstance(record, Run):
+                index += of_frame(record.frames, position)
+                if record.frames[0].position != position:
+                    break
+                continue
             if record.platform_sequence != position:
                 break
             index += isinstance(record, Trade | Quote | Control | DeadLetter)
         return index
+
+
+def of_frame(frames: Sequence[Frame], position: int) -> int:
+    """How many of them are the frame at that position."""
+    return sum(frame.position == position for frame in frames)
+
+
+class Pieces:
+    """What becomes of a run when some of its trades do not stay what they are."""
+
+    def __init__(self, run: Run) -> None:
+        self._run, self._done = run, 0
+        self._pieces: list[Record | Run] = []
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return self._done > 0
+
+    def replace(self, place: int, records: Sequence[Record]) -> None:
+        """Put records in the place of one of its trades; places rise."""
+        if self._done < place:
+            self._pieces.append(self._run.cut(self._done, place))
+        self._pieces += records
+        self._done = place + 1
+
+    def all(self) -> list[Record | Run]:
+        """The whole."""
+        if self._done < len(self._run):
+            self._pieces.append(self._run.cut(self._done, len(self._run)))
+        return self._pieces
+
+
+Edits = list[tuple[int, Sequence[Record | Run]]]
+
+
+def edited(records: list[Record | Run], edits: Edits) -> list[Record | Run]:
+    """The records with those at the places of the edits, in order, replaced."""
+    result: list[Record | Run] = []
+    done = 0
+    for place, replacement in edits:
+        result += records[done:place]
+        result += replacement
+        done = place + 1
+    return result + records[done:]
 
 
 def batch_of(frames: list[Frame]) -> Batch:

@@ -7,9 +7,7 @@ stays, packed, for as long as its bar may be issued again.
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from dataflows.steps.numbers import Nanos
-from dataflows.steps.windows import SECOND, SIZES, Traded, Window, fold, unpacked
-from schemas import Trade
+from dataflows.steps.windows import SECOND, SIZES, Row, Traded, Window, fold_rows, unpacked
 
 # As many as the gap step keeps; beyond it the oldest stop being counted in new bars.
 GAPS_MAX = 10_000
@@ -41,7 +39,7 @@ class Book:
         self.newest = 0  # highest event time
         self.limit = 0  # event times from newest to below this only add to the window of `second`
         self.second = 0
-        self.pending: list[Trade] = []  # trades of `second` that are not folded yet, times never falling
+        self.pending: list[Row] = []  # trades of `second` that are not folded yet, times never falling
         self.watermark = 0
         self.received = 0  # when the last trade came
         self.open: tuple[dict[int, Window], ...] = tuple({} for _ in SIZES)
@@ -50,11 +48,11 @@ class Book:
         self.gaps: dict[GapKey, Span] = {}
         self.unresolved = False  # a gap waits for the trade after it
 
-    def settle(self, nanos: Nanos) -> None:
+    def settle(self) -> None:
         """Fold what is pending."""
         if self.pending:
-            self.received = max(self.received, self.pending[-1].ingestion_timestamp)
-            self.add(0, self.second, fold(self.pending, nanos))
+            self.received = max(self.received, self.pending[-1][-1])
+            self.add(0, self.second, fold_rows(self.pending))
             self.pending.clear()
 
     def add(self, level: int, start: int, window: Window) -> None:
@@ -118,8 +116,8 @@ class Book:
         if last > first:
             yield last
 
-    def snapshot(self, nanos: Nanos) -> tuple[Any, ...]:
-        self.settle(nanos)
+    def snapshot(self) -> tuple[Any, ...]:
+        self.settle()
         return (
             tuple(self.traded),
             (self.newest, self.limit, self.second, self.watermark, self.received, self.unresolved),

@@ -12,11 +12,12 @@ from msgspec import Struct
 
 from dataflows.steps.batch import Batch
 from schemas import Control, DeadLetter, Frame, Outcome, Record, Tick
+from schemas.run import Run
 
 VERSION = 1
 
-DecodeMany = Callable[[Sequence[Frame], Mapping[str, Any]], Sequence[Record]]
-DecodePage = Callable[[Frame, Mapping[str, Any]], Sequence[Record]]
+DecodeMany = Callable[[Sequence[Frame], Mapping[str, Any]], Sequence[Record | Run]]
+DecodePage = Callable[[Frame, Mapping[str, Any]], Sequence[Record | Run]]
 DecodeMetadata = Callable[[bytes], Mapping[str, Any]]
 
 
@@ -88,7 +89,7 @@ class Decode:
     def snapshot(self) -> tuple[Any, ...]:
         return VERSION, self._listed
 
-    def _special(self, batch: Batch, frame: Frame) -> Sequence[Record]:
+    def _special(self, batch: Batch, frame: Frame) -> Sequence[Record | Run]:
         """The records of a frame that is no live message."""
         try:
             if frame.kind == "repair":

@@ -7,13 +7,14 @@ dead letter. An id older than all that is remembered is a dead letter too, never
 from collections.abc import Iterable
 from typing import Any
 
-from dataflows.steps.batch import Batch
-from dataflows.steps.gaps import edited
+from dataflows.steps.batch import Batch, Edits, Pieces, edited
 from dataflows.steps.intervals import Intervals
 from schemas import Quote, Record, Trade
 from schemas.money import units
+from schemas.run import Run
 
 VERSION = 1
+Content = tuple[str, str, int]  # price, quantity, time
 MILLISECOND = 1_000
 # What one symbol may take of the state: 10,000 intervals are about 1 MB.
 INTERVALS_MAX = 10_000
@@ -65,26 +66,40 @@ class Stored:
 class Contents:
     """What was in some trades, to compare copies with; indexed only when a copy comes, which is rare."""
 
-    __slots__ = ("fresh", "known")
+    __slots__ = ("_fresh", "_known", "room")
 
     def __init__(self, snapshot: Iterable[tuple[str, str, str, int]] = ()) -> None:
-        self.fresh: list[Trade] = []
-        self.known: dict[str, Trade | tuple[str, str, int]] = {}
+        self._fresh: list[tuple[Any, ...]] = []  # columns
+        self._known: dict[str, Content] = {}
         for message_id, price, quantity, time in snapshot:
-            self.known[message_id] = price, quantity, time
+            self._known[message_id] = price, quantity, time
+        self.room = CONTENTS_MAX - len(self._known)  # for so many more
 
-    def room(self) -> int:
-        """How many may be fresh before the next generation begins."""
-        return CONTENTS_MAX - len(self.known)
+    def add(self, run: Run, start: int, stop: int) -> None:
+        """Those of a run; nothing else of it is kept."""
+        columns = run.listed, run.ids, run.prices, run.quantities, run.times
+        part = stop - start < len(run)
+        self._fresh.append(tuple(column[start:stop] for column in columns) if part else columns)
+        self.room -= stop - start
 
-    def find(self, message_id: str) -> Trade | tuple[str, str, int] | None:
-        self.known.update((trade.message_id, trade) for trade in self.fresh)
-        self.fresh.clear()
-        return self.known.get(message_id)
+    def add_one(self, trade: Trade) -> None:
+        self._index()
+        self._known[trade.message_id] = content(trade)
+        self.room -= 1
+
+    def find(self, message_id: str) -> Content | None:
+        self._index()
+        return self._known.get(message_id)
+
+    def _index(self) -> None:
+        for columns in self._fresh:
+            for one, identifier, price, quantity, time in zip(*columns, strict=True):
+                self._known[f"{one.trade_prefix}{identifier}"] = price, quantity, time
+        self._fresh.clear()
 
     def snapshot(self) -> tuple[Any, ...]:
-        self.find("")
-        return tuple((message_id, *content(one)) for message_id, one in self.known.items())
+        self._index()
+        return tuple((message_id, *content) for message_id, content in self._known.items())
 
 
 class DropDuplicates:
@@ -108,37 +123,76 @@ class DropDuplicates:
             self._young, self._old = Contents(contents), Contents(before)
 
     def step(self, batch: Batch) -> Batch:
-        stored, updates = self._stored, self._updates
-        fresh, room = self._young.fresh, self._young.room()
-        edits: list[tuple[int, list[Record]]] = []
+        stored = self._stored
+        edits: Edits = []
         for place, record in enumerate(batch.records):
+            if type(record) is Run:
+                pieces = self._run(batch, place, record)
+                if pieces:
+                    edits.append((place, pieces.all()))
+                continue
             if type(record) is Trade:
                 known = stored.get(record.symbol)
-                # The next id of the first series: nothing to compare, and nearly always so.
                 if known is not None and record.first_sequence == known.next and not record.series:
                     known.next = record.last_sequence + 1  # type: ignore[operator]  # has a first, so a last
                 else:
                     kept = self._trade(batch, place, record)
-                    room = self._young.room()
                     if kept is not record:
-                        edits.append((place, [] if kept is None else [kept]))
+                        edits.append(
+                            (place, self._repeated(batch, place, record) if kept is None else [kept])
+                        )
                         continue
-                fresh.append(record)
-                if len(fresh) >= room:
-                    self._young, self._old = Contents(), self._young
-                    fresh, room = self._young.fresh, CONTENTS_MAX
+                self._young.add_one(record)
+                self._age()
             elif type(record) is Quote:
-                update = record.source_sequence
-                if update is not None:
-                    newest = updates.get(record.symbol, -1)
-                    if update > newest or update < newest - UPDATES_BACK_MAX:
-                        updates[record.symbol] = update
-                    else:
-                        self._drop(batch, record, "stale" if update < newest else None)
-                        edits.append((place, []))
+                self._quote(batch, place, record, edits)
         if edits:
             batch.records = edited(batch.records, edits)
         return batch
+
+    def _run(self, batch: Batch, place: int, run: Run) -> Pieces:
+        """Trades that nearly all are plainly the next of their symbols."""
+        stored = self._stored
+        pieces = Pieces(run)
+        done = 0  # so many are remembered
+        for within, symbol, identifier in zip(range(len(run)), run.symbols, run.ids, strict=True):
+            known = stored.get(symbol)
+            if known is not None and identifier == known.next:
+                known.next = identifier + 1
+            else:
+                trade = run.trade(within)
+                kept = self._trade(batch, place, trade, within)
+                if kept is not trade:
+                    self._remember(run, done, within)
+                    done = within + 1
+                    again = self._repeated(batch, place, trade, within) if kept is None else [kept]
+                    pieces.replace(within, again)
+        self._remember(run, done, len(run))
+        return pieces
+
+    def _remember(self, run: Run, start: int, stop: int) -> None:
+        """Keep the content of some of a run's trades for a while."""
+        while start < stop:
+            end = min(stop, start + self._young.room)
+            self._young.add(run, start, end)
+            self._age()
+            start = end
+
+    def _age(self) -> None:
+        if not self._young.room:
+            self._young, self._old = Contents(), self._young
+
+    def _quote(self, batch: Batch, place: int, quote: Quote, edits: Edits) -> None:
+        """Drop it where a newer one of its symbol was seen."""
+        update = quote.source_sequence
+        if update is None:
+            return
+        newest = self._updates.get(quote.symbol, -1)
+        if update > newest or update < newest - UPDATES_BACK_MAX:
+            self._updates[quote.symbol] = update
+        else:
+            self._drop(batch, quote, "stale" if update < newest else None)
+            edits.append((place, []))
 
     def snapshot(self) -> tuple[Any, ...]:
         return (
@@ -152,11 +206,11 @@ class DropDuplicates:
             self._old.snapshot(),
         )
 
-    def _trade(self, batch: Batch, place: int, trade: Trade) -> Record | None:
+    def _trade(self, batch: Batch, place: int, trade: Trade, within: int | None = None) -> Record | None:
         """The trade where it is new, None where it was stored, else the dead letter."""
         first, last = trade.first_sequence, trade.last_sequence
         if not self._numbered or first is None or last is None or first > last:
-            return self._by_word(batch, place, trade)
+            return self._by_word(batch, place, trade, within)
         known = (
             self._later.get((trade.symbol, trade.series)) if trade.series else self._stored.get(trade.symbol)
         )
@@ -170,16 +224,16 @@ class DropDuplicates:
                 self._stored[trade.symbol] = known
             return trade
         if last < known.floor:
-            return batch.refuse(place, "drop_duplicates", "beyond_memory", f"id {trade.trade_id}")
-        return trade if known.add(first, last) else self._repeated(batch, place, trade)
+            return batch.refuse(place, "drop_duplicates", "beyond_memory", f"id {trade.trade_id}", within)
+        return trade if known.add(first, last) else None
 
-    def _by_word(self, batch: Batch, place: int, trade: Trade) -> Record | None:
+    def _by_word(self, batch: Batch, place: int, trade: Trade, within: int | None) -> Record | None:
         """The same for ids that cannot be counted."""
         key = trade.symbol, trade.trade_id
         if key in self._words:
-            return self._repeated(batch, place, trade)
+            return None
         if trade.timestamp < self._words_time - WORDS_AGE_MAX:
-            return batch.refuse(place, "drop_duplicates", "beyond_memory", f"id {trade.trade_id}")
+            return batch.refuse(place, "drop_duplicates", "beyond_memory", f"id {trade.trade_id}", within)
         self._words[key] = trade.timestamp
         self._words_time = max(self._words_time, trade.timestamp)
         oldest = self._words_time - WORDS_AGE_MAX
@@ -187,13 +241,13 @@ class DropDuplicates:
             del self._words[next(iter(self._words))]
         return trade
 
-    def _repeated(self, batch: Batch, place: int, trade: Trade) -> Record | None:
+    def _repeated(self, batch: Batch, place: int, trade: Trade, within: int | None = None) -> list[Record]:
         """Nothing, where the stored copy is the same or no longer remembered."""
         first = self._young.find(trade.message_id) or self._old.find(trade.message_id)
-        if first is not None and not agree(content(first), content(trade)):
-            return batch.refuse(place, "drop_duplicates", "conflict", f"first copy was {content(first)}")
+        if first is not None and not agree(first, content(trade)):
+            return [batch.refuse(place, "drop_duplicates", "conflict", f"first copy was {first}", within)]
         self._drop(batch, trade, None)
-        return None
+        return []
 
     def _drop(self, batch: Batch, record: Trade | Quote, reason: str | None) -> None:
         """Count a record that is dropped: by how it reached us, as far as that tells why it came twice."""
@@ -206,12 +260,12 @@ class DropDuplicates:
         batch.count(f"duplicates_{reason}")
 
 
-def content(one: Trade | tuple[str, str, int]) -> tuple[str, str, int]:
+def content(trade: Trade) -> Content:
     """What makes two copies of a trade the same."""
-    return (one.price, one.quantity, one.timestamp) if isinstance(one, Trade) else one
+    return trade.price, trade.quantity, trade.timestamp
 
 
-def agree(one: tuple[str, str, int], other: tuple[str, str, int]) -> bool:
+def agree(one: Content, other: Content) -> bool:
     """Whether two copies say the same; in their histories venues write more noughts and cut times shorter."""
     if abs(one[2] - other[2]) >= MILLISECOND:
         return False

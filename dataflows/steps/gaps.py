@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 
-from dataflows.steps.batch import Batch
+from dataflows.steps.batch import Batch, Edits, Pieces, edited
 from dataflows.steps.series import RESTART_IDS_MIN, Change, Series, restored
 from schemas import Control, Gap, Outcome, Record, Tick, Trade
+from schemas.run import Run
 
 VERSION = 1
 # The one in use, the one that it may fall back to, and two rogues.
@@ -54,12 +55,15 @@ class DetectGaps:
     def step(self, batch: Batch) -> Batch:
         if not self._provable:
             return batch
-        current = self._current
-        edits: list[tuple[int, list[Record]]] = []
+        edits: Edits = []
         for place, record in enumerate(batch.records):
+            if type(record) is Run:
+                pieces = self._run(batch, place, record)
+                if pieces:
+                    edits.append((place, pieces.all()))
+                continue
             if type(record) is Trade:
-                series = current.get(record.symbol)
-                # The next id of the first series: nothing to say, and nearly always so.
+                series = self._current.get(record.symbol)
                 if series is not None and record.first_sequence == series.next and not series.number:
                     series.next = record.last_sequence + 1  # type: ignore[operator]  # has a first, so a last
                     series.time = record.timestamp
@@ -98,7 +102,24 @@ class DetectGaps:
             for first, last in series.missing.within(hole.first, hole.last)
         ]
 
-    def _trade(self, batch: Batch, place: int, trade: Trade) -> list[Record]:
+    def _run(self, batch: Batch, place: int, run: Run) -> Pieces:
+        """Trades that nearly all are plainly the next of their symbols."""
+        current = self._current
+        pieces = Pieces(run)
+        for within, (symbol, identifier, time) in enumerate(
+            zip(run.symbols, run.ids, run.times, strict=True)
+        ):
+            series = current.get(symbol)
+            if series is not None and identifier == series.next and not series.number:
+                series.next, series.time = identifier + 1, time
+            else:
+                trade = run.trade(within)
+                records = self._trade(batch, place, trade, within)
+                if len(records) > 1 or records[0] is not trade:
+                    pieces.replace(within, records)
+        return pieces
+
+    def _trade(self, batch: Batch, place: int, trade: Trade, within: int | None = None) -> list[Record]:
         """The trade as it belongs to its series, and the rows of the gaps that it opens or closes."""
         first, last = trade.first_sequence, trade.last_sequence
         if first is None or last is None or first > last:
@@ -106,7 +127,7 @@ class DetectGaps:
         ended = self._end_series(batch, trade)
         series = self._choose(batch, trade, first, last)
         if last < series.floor:
-            return [*ended, batch.refuse(place, "detect_gaps", "beyond_memory", f"id {first}")]
+            return [*ended, batch.refuse(place, "detect_gaps", "beyond_memory", f"id {first}", within)]
         opened: list[Change] = []
         closed: list[Change] = []
         if first > series.next:
@@ -240,17 +261,6 @@ class DetectGaps:
                 )
             )
         return rows
-
-
-def edited(records: list[Record], edits: list[tuple[int, list[Record]]]) -> list[Record]:
-    """The records with those at the places of the edits, in order, replaced."""
-    result: list[Record] = []
-    done = 0
-    for place, replacement in edits:
-        result += records[done:place]
-        result += replacement
-        done = place + 1
-    return result + records[done:]
 
 
 def numbered(trade: Trade, series: int) -> Trade:

@@ -3,13 +3,12 @@
 A rule answers True or the record is refused: no answer is no. What goes in comes out, valid or dead letter.
 """
 
-from collections.abc import Set as AbstractSet
-
-from dataflows.steps.batch import Batch
+from dataflows.steps.batch import Batch, Edits, Pieces, edited
 from dataflows.steps.numbers import all_positive, is_plain
 from schemas import DeadLetter, Quote, Trade
 from schemas.health import Reason
 from schemas.money import units
+from schemas.run import Run
 
 VERSION = 1
 MINUTE = 60 * 1_000_000
@@ -33,19 +32,23 @@ Verdict = tuple[Reason, str] | None
 class Validate:
     """Refuse what cannot be true; `symbols` are the known ones, all where None."""
 
-    def __init__(self, state: tuple[int] | None, *, symbols: AbstractSet[str] | None = None) -> None:
+    def __init__(self, state: tuple[int] | None, *, symbols: frozenset[str] | None = None) -> None:
         assert state is None or state == (VERSION,)
         self._symbols = symbols
 
     def step(self, batch: Batch) -> Batch:
         records = batch.records
-        trades = [record for record in records if type(record) is Trade]
-        # One look at all trades; only where it fails each is looked at.
-        good = not trades or self._all_good(trades)
-        quotes = refused = 0
-        for place, record in enumerate(records) if not good or len(trades) < len(records) else ():
+        trades = quotes = refused = 0
+        edits: Edits = []
+        for place, record in enumerate(records):
+            if type(record) is Run:
+                trades += len(record)
+                if not self._all_good(record):
+                    refused += self._run(batch, place, record, edits)
+                continue
             if type(record) is Trade:
-                verdict = None if good else self._trade(record)
+                trades += 1
+                verdict = self._trade(record)
             elif type(record) is Quote:
                 quotes += 1
                 verdict = self._quote(record)
@@ -55,31 +58,42 @@ class Validate:
                 continue
             if verdict is not None:
                 refused += 1
-                records[place] = batch.refuse(place, "validate", *verdict)
-        valid = (
-            sum(type(record) is Trade or type(record) is Quote for record in records)
-            if refused
-            else (len(trades) + quotes)
-        )
-        assert valid + refused == len(trades) + quotes
-        batch.count("trades", len(trades))
+                edits.append((place, [batch.refuse(place, "validate", *verdict)]))
+        if refused:
+            batch.records = edited(records, edits)
+            left = (
+                one for one in batch.records if type(one) is Run or type(one) is Trade or type(one) is Quote
+            )
+            assert sum(len(one) if type(one) is Run else 1 for one in left) == trades + quotes - refused
+        batch.count("trades", trades)
         batch.count("quotes", quotes)
-        batch.count("valid", valid)
+        batch.count("valid", trades + quotes - refused)
         return batch
 
     def snapshot(self) -> tuple[int]:
         return (VERSION,)
 
-    def _all_good(self, trades: list[Trade]) -> bool:
-        """Whether none breaks a rule, not even those for live ones; a no is for `_trade` to judge."""
-        ages = [trade.ingestion_timestamp - trade.timestamp for trade in trades]
+    def _run(self, batch: Batch, place: int, run: Run, edits: Edits) -> int:
+        """Judge each trade of a run; returns how many are refused."""
+        pieces, refused = Pieces(run), 0
+        for within, trade in enumerate(run.trades()):
+            verdict = self._trade(trade)
+            if verdict is not None:
+                refused += 1
+                pieces.replace(within, [batch.refuse(place, "validate", *verdict, within)])
+        if refused:
+            edits.append((place, pieces.all()))
+        return refused
+
+    def _all_good(self, run: Run) -> bool:
+        """Whether no trade breaks a rule; a no is for `_trade` to judge. Ids and words of runs are short."""
         return (
-            max(ages) <= BEHIND_MAX
-            and min(ages) >= -AHEAD_MAX
-            and SIDES.issuperset([trade.side for trade in trades])
-            and (self._symbols is None or self._symbols >= {trade.symbol for trade in trades})
-            and max([len(trade.trade_id) for trade in trades]) <= TEXT_CHARACTERS_MAX
-            and all_positive([trade.price for trade in trades] + [trade.quantity for trade in trades])
+            min(run.price_nanos) > 0
+            and min(run.quantity_nanos) > 0
+            and min(run.times) >= max(run.received) - BEHIND_MAX
+            and max(run.times) <= min(run.received) + AHEAD_MAX
+            and SIDES.issuperset(run.sides)
+            and (self._symbols is None or self._symbols.issuperset(run.symbols))
         )
 
     def _trade(self, trade: Trade) -> Verdict:

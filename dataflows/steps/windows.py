@@ -4,17 +4,18 @@ Folding is exact and its order does not matter: the first and last trade are tol
 sums are whole numbers of 10^-18. So a bar is a function of the set of its trades.
 """
 
-from collections.abc import Iterable, Sequence
-from itertools import takewhile
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from operator import mul
 from typing import NamedTuple
 
 import msgspec
 
-from dataflows.steps.numbers import NANO, Nanos, product, quotient
-from schemas import Bar, Trade
+from dataflows.steps.numbers import NANO, product, quotient
+from schemas import Bar, Frame, Trade
 from schemas.fields import AssetClass, Market
 from schemas.money import plain, units
+from schemas.run import Listed, Run
 
 SECOND = 1_000_000
 # Each is a whole number of the one before, so that a window is exactly the sum of smaller ones.
@@ -160,40 +161,43 @@ def key(trade: Trade) -> Key:
     return trade.timestamp, trade.series or 0, trade.source_sequence or 0, trade.trade_id
 
 
-def fold(trades: Sequence[Trade], nanos: Nanos) -> Window:
-    """The window of some trades in order of their times; of equal times in any order."""
-    first, last = trades[0], trades[-1]
-    if len(trades) > 1:
-        if trades[1].timestamp == first.timestamp:
-            moment = first.timestamp
-            first = min(takewhile(lambda one: one.timestamp == moment, trades), key=key)
-        if trades[-2].timestamp == last.timestamp:
-            end = last.timestamp
-            last = max(takewhile(lambda one: one.timestamp == end, reversed(trades)), key=key)
-    prices, price_scale = nanos.many([one.price for one in trades])
-    quantities, scale = nanos.many([one.quantity for one in trades])
-    low = min(prices)
-    if low == Nanos.LONG or min(quantities) == Nanos.LONG:
-        return fold_long(trades, first, last)
-    bought = [size for one, size in zip(trades, quantities, strict=True) if one.side == "BUY"]
-    price_unit, unit = price_scale * NANO, scale * NANO
+# A trade of a run: time, id, price and quantity in nanos, the part of it that takers bought, receive time.
+Row = tuple[int, int, int, int, int, int]
+
+
+def rows_of(run: Run) -> Iterator[Row]:
+    """The trades of a run as they are folded."""
+    pairs = zip(run.sides, run.quantity_nanos, strict=True)
+    bought = [quantity if side == "BUY" else 0 for side, quantity in pairs]
+    return zip(run.times, run.ids, run.price_nanos, run.quantity_nanos, bought, run.received, strict=True)
+
+
+def fold_rows(rows: Sequence[Row]) -> Window:
+    """The window of some rows in order of their times; of equal times in any order."""
+    times, ids, prices, quantities, bought, _ = zip(*rows, strict=True)
+    first, last = 0, len(rows) - 1
+    if times[0] == times[min(1, last)]:
+        first = min(range(bisect_right(times, times[0])), key=ids.__getitem__)
+    if times[last] == times[last - 1]:
+        last = max(range(bisect_left(times, times[last]), last + 1), key=ids.__getitem__)
     return Window(
-        key(first),
-        key(last),
-        len(trades),
-        len(bought),
-        prices[0] * price_unit if first is trades[0] else units(first.price),
-        prices[-1] * price_unit if last is trades[-1] else units(last.price),
-        max(prices) * price_unit,
-        low * price_unit,
-        sum(quantities) * unit,
-        sum(map(mul, prices, quantities)) * price_scale * scale,
-        sum(bought) * unit,
+        (times[first], 0, ids[first], str(ids[first])),
+        (times[last], 0, ids[last], str(ids[last])),
+        len(rows),
+        len(rows) - bought.count(0),
+        prices[first] * NANO,
+        prices[last] * NANO,
+        max(prices) * NANO,
+        min(prices) * NANO,
+        sum(quantities) * NANO,
+        sum(map(mul, prices, quantities)),
+        sum(bought) * NANO,
     )
 
 
-def fold_long(trades: Sequence[Trade], first: Trade, last: Trade) -> Window:
-    """The same for numbers with more than nine places."""
+def fold(trades: Sequence[Trade]) -> Window:
+    """The window of some trades, in any order."""
+    first, last = min(trades, key=key), max(trades, key=key)
     prices = [units(one.price) for one in trades]
     bought = [units(one.quantity) for one in trades if one.side == "BUY"]
     return Window(
@@ -223,6 +227,12 @@ def market_of(trade: Trade) -> Traded:
         trade.base_asset or "",
         trade.quote_asset or trade.currency,
     )
+
+
+def traded_of(listed: Listed, frame: Frame) -> Traded:
+    """The same from what a run has of a trade."""
+    pair = listed.base, listed.quote
+    return Traded(frame.shard, listed.symbol, listed.exchange, "crypto", listed.quote, "spot", *pair)
 
 
 def bar_of(market: Traded, level: int, start: int, window: Window, position: int) -> Bar:
@@ -270,10 +280,8 @@ def bars_of(
         start = trade.timestamp - trade.timestamp % size
         groups.setdefault((trade.exchange, trade.symbol, start), []).append(trade)
     bars: list[Bar] = []
-    nanos = Nanos()
     for (_, _, start), group in sorted(groups.items()):
-        group.sort(key=key)
-        window = fold(group, nanos)
+        window = fold(group)
         window.missing, window.revision = missing, revision
         position = max(one.platform_sequence or 0 for one in group)
         bars.append(bar_of(market_of(group[0]), level, start, window, position))

@@ -12,6 +12,7 @@ from connectors.venues.protocol import FRAME_BYTES_MAX, Decoded
 from connectors.venues.runs import flat
 from connectors.venues.shipped import shipped_instruments
 from schemas import DeadLetter, Frame, Trade
+from schemas.run import records_of
 from tests.connectors.venues.test_mutations import mutated, table
 
 GOOD = {
@@ -39,7 +40,7 @@ def one_by_one(name: str, frames: list[Frame]) -> list[Decoded]:
 
 def check(name: str, payloads: list[bytes]) -> list[Decoded]:
     frames = framed(name, payloads)
-    together = VENUES[name].decode_many(frames, shipped_instruments(name))
+    together = records_of(VENUES[name].decode_many(frames, shipped_instruments(name)))
     assert together == one_by_one(name, frames)
     return together
 
@@ -164,4 +165,6 @@ def test_a_parser_alone_gives_the_same_as_a_decoder_of_runs() -> None:
     from connectors.venues import binance  # noqa: PLC0415
 
     frames, instruments = framed("binance", good("binance", 5)), shipped_instruments("binance")
-    assert guarded(binance.parse)(frames, instruments) == binance.BINANCE.decode_many(frames, instruments)
+    assert guarded(binance.parse)(frames, instruments) == records_of(
+        binance.BINANCE.decode_many(frames, instruments)
+    )

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from connectors.venues.values import Nanos
 from dataflows.steps.bars import Aggregate
 from dataflows.steps.batch import Batch, batch_of
 from dataflows.steps.decode import Decode
@@ -14,6 +15,7 @@ from dataflows.steps.duplicates import DropDuplicates
 from dataflows.steps.gaps import DetectGaps
 from dataflows.steps.validate import Validate
 from schemas import Control, DeadLetter, Frame, Quote, Record, Trade
+from schemas.run import Run, records_of
 
 SECOND = 1_000_000
 START = 1_760_000_000 * SECOND  # 20 s into a minute, 32,000 s into a day
@@ -23,6 +25,24 @@ class Listed(msgspec.Struct, frozen=True):
     """An instrument of the plain venue."""
 
     symbol: str
+
+    exchange = "plain"
+
+    @property
+    def native(self) -> str:
+        return self.symbol
+
+    @property
+    def base(self) -> str:
+        return self.symbol.partition("-")[0]
+
+    @property
+    def quote(self) -> str:
+        return self.symbol.partition("-")[2]
+
+    @property
+    def trade_prefix(self) -> str:
+        return f"plain:spot:{self.symbol}:0:"
 
 
 def trade(
@@ -113,8 +133,49 @@ def decode(frame: Frame, listed: Mapping[str, Listed]) -> list[Record]:
     return records
 
 
-def decode_many(frames: Sequence[Frame], listed: Mapping[str, Listed]) -> list[Record]:
-    return [record for frame in frames for record in decode(frame, listed)]
+def decode_many(frames: Sequence[Frame], listed: Mapping[str, Listed]) -> list[Record | Run]:
+    """Neighbouring frames of nothing but good trades become runs."""
+    found: list[Record | Run] = []
+    waiting: list[tuple[Frame, Trade]] = []
+    for frame in frames:
+        records = decode(frame, listed)
+        if records and all(isinstance(one, Trade) and plainly_good(one) for one in records):
+            waiting += [(frame, one) for one in records if isinstance(one, Trade)]
+            continue
+        found += [*in_a_run(waiting), *records]
+        waiting = []
+    return [*found, *in_a_run(waiting)]
+
+
+NANOS = Nanos()
+
+
+def plainly_good(one: Trade) -> bool:
+    return NANOS[one.price] > 0 and NANOS[one.quantity] > 0
+
+
+def in_a_run(found: list[tuple[Frame, Trade]]) -> list[Run] | list[Trade]:
+    frames, trades = [frame for frame, _ in found], [one for _, one in found]
+    if len(trades) < 2:
+        return trades
+    prices, quantities = [one.price for one in trades], [one.quantity for one in trades]
+    return [
+        Run(
+            frames=frames,
+            listed=[Listed(one.symbol) for one in trades],
+            symbols=[one.symbol for one in trades],
+            received=[frame.received for frame in frames],
+            ids=[one.first_sequence or 0 for one in trades],
+            times=[one.timestamp for one in trades],
+            prices=prices,
+            quantities=quantities,
+            price_nanos=NANOS.each(prices),
+            quantity_nanos=NANOS.many(quantities),
+            sides=[one.side for one in trades],
+            wires=trades,
+            words=lambda _, wires: [one.vendor_data for one in wires],
+        )
+    ]
 
 
 ORIGINS = {"data": "live", "control": "live", "repair": "repair"}
@@ -204,7 +265,7 @@ class Chain:
         return batch
 
     def feed(self, frames: list[Frame]) -> list[Record]:
-        return self.run(frames).records if frames else []
+        return records_of(self.run(frames).records) if frames else []
 
     def snapshot(self) -> tuple[Any, ...]:
         return tuple(step.snapshot() for step in self.steps)

@@ -4,7 +4,6 @@ import random
 from typing import Any
 
 from dataflows.steps.book import Book, restored
-from dataflows.steps.numbers import Nanos
 from dataflows.steps.windows import SIZES, fold, market_of
 
 SECOND = 1_000_000
@@ -18,7 +17,7 @@ def book_of(kit: Any, watermark: int) -> Book:
 
 def test_windows_are_due_once_the_watermark_has_passed_them(kit: Any) -> None:
     book = book_of(kit, 10 * SECOND)
-    window = fold([kit.trade(1, 1)], Nanos())
+    window = fold([kit.trade(1, 1)])
     for start in (10, 9, 8):
         book.add(0, start * SECOND, window.copy())
     assert book.due(0) == [8 * SECOND, 9 * SECOND]
@@ -60,11 +59,11 @@ def test_a_gap_ends_where_the_next_trade_is(kit: Any) -> None:
 
 def test_a_book_is_restored_whole(kit: Any) -> None:
     book = book_of(kit, 77)
-    book.pending = [kit.trade(1, 1), kit.trade(2, 5)]
+    book.pending = [(1, 1, 100 * 10**9, 10**9, 10**9, 1_001), (5, 2, 100 * 10**9, 10**9, 0, 1_005)]
     book.open_gap((0, 5, 7), (100, None))
     book.changed[0, 5] = True
     book.closed[1][0] = b"x"
-    state = book.snapshot(Nanos())
+    state = book.snapshot()
     assert book.pending == []
     assert book.received == 1_005
-    assert restored(state).snapshot(Nanos()) == state
+    assert restored(state).snapshot() == state

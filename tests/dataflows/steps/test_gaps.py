@@ -10,6 +10,7 @@ from dataflows.steps import gaps as module
 from dataflows.steps.batch import batch_of
 from dataflows.steps.gaps import DetectGaps, edited
 from schemas import DeadLetter, Gap, Record, Tick, Trade
+from schemas.run import records_of
 
 
 def through(kit: Any, tape: Any, step: DetectGaps | None = None) -> list[Record]:
@@ -205,7 +206,7 @@ def test_a_series_that_was_left_ends_and_what_it_missed_is_lost(kit: Any) -> Non
         tape.trade(identifier, kit.START + at * 1_000)
     decode, step = kit.Chain().decode, DetectGaps(None, exchange="plain", continuity="contiguous")
     batch = step.step(decode.step(batch_of(tape.frames)))
-    assert [row for row in shown(batch.records) if len(row) > 2] == [
+    assert [row for row in shown(records_of(batch.records)) if len(row) > 2] == [
         (0, 100_001, 100_001, "open", "ids", 2),
         (0, 100_001, 100_001, "lost", "restarted", len(ids) - 1),
         (1, 1_003, 1_004, "open", "ids", len(ids)),
@@ -221,7 +222,9 @@ def test_many_rogues_leave_a_bounded_number_of_series(kit: Any) -> None:
     step = DetectGaps(None, exchange="plain", continuity="contiguous")
     batch = step.step(kit.Chain().decode.step(batch_of(tape.frames)))
     assert len(step.snapshot()[1][0][3]) == module.SERIES_MAX
-    assert [row for row in shown(batch.records) if row[0] == 0] == [(0, 5_000 + at) for at in range(30)]
+    assert [row for row in shown(records_of(batch.records)) if row[0] == 0] == [
+        (0, 5_000 + at) for at in range(30)
+    ]
     assert batch.counts["sequence_jumps"] == 30
 
 
@@ -266,7 +269,7 @@ def test_ids_below_memory_are_dead_letters(kit: Any, monkeypatch: pytest.MonkeyP
 def test_ids_that_prove_nothing_show_no_gap(kit: Any, continuity: str) -> None:
     step = DetectGaps(None, exchange="plain", continuity=continuity)
     batch = kit.Chain().decode.step(batch_of(tape_of(kit, 1, 9, 4).frames))
-    assert shown(step.step(batch).records) == [(0, 1), (0, 9), (0, 4)]
+    assert shown(records_of(step.step(batch).records)) == [(0, 1), (0, 9), (0, 4)]
     assert step.open_holes() == []
 
 

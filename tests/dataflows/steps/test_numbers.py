@@ -5,8 +5,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 import pytest
 
-from dataflows.steps import numbers
-from dataflows.steps.numbers import Nanos, all_positive, is_plain, product, quotient
+from dataflows.steps.numbers import all_positive, is_plain, product, quotient
 from schemas import notional
 from schemas.money import plain, units
 
@@ -26,26 +25,6 @@ def test_what_decimal_38_18_holds_is_plain() -> None:
     assert all_positive([])
     assert is_plain("0")
     assert not is_plain("-0")
-
-
-def test_nanos_are_exact_or_say_that_they_are_not() -> None:
-    nanos = Nanos()
-    assert nanos["1.5"] == 1_500_000_000
-    assert nanos["0.000000001"] == 1
-    assert nanos["12"] == 12 * 10**9
-    assert nanos["1.00000000000"] == 10**9
-    assert nanos["1.0000000001"] == Nanos.LONG
-    assert nanos.many(["1.50", "2.25"]) == ([150, 225], 10**7)
-    assert nanos.many(["1.5", "2.25"]) == ([1_500_000_000, 2_250_000_000], 1)
-    assert nanos.many(["7", "2"]) == ([7 * 10**9, 2 * 10**9], 1)
-    assert nanos.many(["1.50", "0.0000000001"]) == ([1_500_000_000, Nanos.LONG], 1)
-
-
-def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(numbers, "REMEMBERED_MAX", 3)
-    nanos = Nanos()
-    assert [nanos[str(one)] for one in range(10)] == [one * 10**9 for one in range(10)]
-    assert len(nanos) <= 3
 
 
 def test_product_and_quotient_round_as_decimals_do(seed: int) -> None:

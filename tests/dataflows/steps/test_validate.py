@@ -113,7 +113,7 @@ def test_a_symbol_must_be_one_of_those_known_where_they_are(kit: Any) -> None:
     tape = kit.Tape()
     tape.trade(2, NOW, "1", "1", "BUY")
     batch = kit.Chain().decode.step(batch_of(tape.frames))
-    (letter,) = Validate(None, symbols={"ETH-USDT"}).step(batch).records
+    (letter,) = Validate(None, symbols=frozenset(("ETH-USDT",))).step(batch).records
     assert isinstance(letter, DeadLetter)
     assert (letter.reason, letter.detail, letter.symbol) == (
         "unknown_symbol",

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from dataflows.steps.numbers import Nanos
-from dataflows.steps.windows import INTERVALS, bars_of, fold, key, unpacked
+from dataflows.steps.numbers import NANO
+from dataflows.steps.windows import INTERVALS, bars_of, fold, fold_rows, key, unpacked
 from schemas import Bar, Trade, notional
+from schemas.money import units
 
 EXACT = Context(prec=200, rounding=ROUND_HALF_EVEN)
 
@@ -63,7 +64,7 @@ def test_windows_are_whole_intervals_of_utc(kit: Any) -> None:
 
 def test_trades_of_one_moment_are_ordered_by_id(kit: Any) -> None:
     trades = [kit.trade(one, kit.START, str(one)) for one in (5, 9, 3, 7)]
-    window = fold(trades, Nanos())
+    window = fold(trades)
     assert (window.first[3], window.last[3]) == ("3", "9")
     (bar,) = bars_of(trades, "1s")
     assert (bar.open, bar.close) == ("3", "9")
@@ -94,16 +95,38 @@ def test_a_bar_is_what_decimals_say(kit: Any, seed: int, places: tuple[int, int]
 
 
 def test_any_parts_add_up_to_the_whole(kit: Any, seed: int) -> None:
-    chance, nanos = random.Random(seed), Nanos()
+    chance = random.Random(seed)
     for _ in range(100):
         trades = [some_trade(kit, chance, one, (6, 12)) for one in range(1, 20)]
-        whole = fold(sorted(trades, key=key), nanos)
+        whole = fold(trades)
         chance.shuffle(trades)
-        parts = [fold(sorted(trades[at : at + 4], key=key), nanos) for at in range(0, len(trades), 4)]
+        parts = [fold(trades[at : at + 4]) for at in range(0, len(trades), 4)]
         total = parts[0].copy()
         for part in parts[1:]:
             total.merge(unpacked(part.pack()))
         assert total.pack() == whole.pack()
+
+
+def test_rows_of_runs_fold_to_what_their_trades_fold_to(kit: Any, seed: int) -> None:
+    chance = random.Random(seed)
+    for count in (1, 2, 3, 5, 19):
+        for _ in range(50):
+            trades = sorted(
+                (some_trade(kit, chance, one, (6, 9)) for one in chance.sample(range(1, 99), count)),
+                key=lambda one: one.timestamp,
+            )
+            rows = [
+                (
+                    one.timestamp,
+                    one.source_sequence,
+                    units(one.price) // NANO,
+                    units(one.quantity) // NANO,
+                    units(one.quantity) // NANO if one.side == "BUY" else 0,
+                    one.ingestion_timestamp,
+                )
+                for one in trades
+            ]
+            assert fold_rows(rows).pack() == fold(trades).pack()
 
 
 def some_trade(kit: Any, chance: random.Random, identifier: int, places: tuple[int, int]) -> Trade:
