@@ -6,9 +6,11 @@ dropped. What cannot be written now makes us wait, which in time makes the sourc
 """
 
 import uuid
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from threading import Event
 from typing import Any, Protocol
@@ -29,8 +31,10 @@ from connectors.source import Pulse
 from connectors.staging import Staged, stage
 from connectors.tail import Tail
 from connectors.tokens import Token
-from schemas import Frame
+from schemas import DeadLetter, Frame, Trade
 from schemas.iceberg import TABLES, to_arrow
+from schemas.run import Run, joined
+from schemas.run_arrow import run_to_arrow
 
 VERSION = 1
 
@@ -38,6 +42,8 @@ VERSION = 1
 FLUSH_ROWS = 2_000
 # Rows of one table and shard that wait in memory for the epoch's end; beyond it they become a file.
 ROLL_BYTES = 32 * 1024 * 1024
+
+POSITION = attrgetter("position")
 
 State = tuple[int, int, tuple[tuple[str, int], ...], tuple[Any, ...]]  # version, last, counts, pending
 
@@ -190,13 +196,20 @@ class LakePartition(StatefulSinkPartition[Any, State]):
         self._counts.update(batch.counts)
         shelves = self._shelves
         shelves[Frame].rows += batch.frames
+        letters: list[DeadLetter] = []
         for record in batch.records:
             shelf = shelves.get(type(record))
-            if shelf is not None:
+            if type(record) is Run:
+                shelves[Trade].runs.append(record)
+            elif type(record) is DeadLetter:
+                letters.append(record)
+            elif shelf is not None:
                 shelf.rows.append(record)
+        # Those of quotes stand behind those of the trades that came with them, and how is the cut's doing.
+        shelves[DeadLetter].rows += sorted(letters, key=attrgetter("platform_sequence", "index"))
         for shelf in shelves.values():
             self._counts[f"rows_{shelf.name}"] += shelf.settle(batch.first)
-        if any(len(shelf.rows) >= FLUSH_ROWS for shelf in shelves.values()):
+        if any(shelf.waiting >= FLUSH_ROWS for shelf in shelves.values()):
             self._flush()
 
     def _flush(self) -> None:
@@ -233,10 +246,12 @@ class Shelf:
     ) -> None:
         self.name = table.name
         self.rows: list[Struct] = []
+        self.runs: list[Run] = []
+        self.waiting = 0  # rows that were looked at
         self.floor = table.tokens[shard].position
         self._table, self._shard, self._outlast = table, shard, outlast
         self._column = TABLES[table.record_type].position
-        self._settled = 0  # rows that were looked at
+        self._settled = self._settled_runs = 0
         self._batches: list[pa.RecordBatch] = []
         self._bytes = 0
         self._files: list[Staged] = []
@@ -245,24 +260,36 @@ class Shelf:
 
     def settle(self, first: int) -> int:
         """Look at the rows of a batch that begins there: drop those that the table has, count all."""
-        new = len(self.rows) - self._settled
+        rows, runs = self.rows[self._settled :], self.runs[self._settled_runs :]
+        new = len(rows) + sum(map(len, runs))
         if new and first <= self.floor:
-            kept = [row for row in self.rows[self._settled :] if getattr(row, self._column) > self.floor]
-            self.rows[self._settled :] = kept
-        self._settled = len(self.rows)
+            rows = [row for row in rows if getattr(row, self._column) > self.floor]
+            runs = [run.cut(bisect_right(run.frames, self.floor, key=POSITION), len(run)) for run in runs]
+            runs = [run for run in runs if len(run)]
+            self.rows[self._settled :], self.runs[self._settled_runs :] = rows, runs
+        self.waiting += len(rows) + sum(map(len, runs))
+        self._settled, self._settled_runs = len(self.rows), len(self.runs)
         return new
 
     def flush(self, last: int) -> None:
         """Make the rows readable on this host; they come from frames up to that position."""
-        if not self.rows:
+        if not self.waiting:
             return
-        batch = to_arrow(self._table.record_type, self.rows)
+        batch = self._converted()
         self._outlast(f"stage rows of {self.name}", partial(self._tail.append, batch, last))
         self._batches.append(batch)
         self._bytes += batch.nbytes
-        self.rows, self._settled = [], 0
+        self.rows, self.runs = [], []
+        self.waiting = self._settled = self._settled_runs = 0
         if self._bytes > ROLL_BYTES:
             self._roll()
+
+    def _converted(self) -> pa.RecordBatch:
+        """All rows that wait, as one batch."""
+        parts = [run_to_arrow(joined(self.runs))] if self.runs else []
+        if self.rows:
+            parts.append(to_arrow(self._table.record_type, self.rows))
+        return parts[0] if len(parts) == 1 else pa.concat_batches(parts)
 
     def _roll(self) -> None:
         rows = pa.Table.from_batches(self._batches)
