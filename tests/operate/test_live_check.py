@@ -14,6 +14,7 @@ from connectors.venues import VENUES
 from connectors.venues.protocol import Venue
 from operate import cli, live_check
 from schemas import Trade
+from schemas.run import records_of
 from simulator.server import SimulatedVenues, running
 
 SECONDS = "3"
@@ -80,7 +81,7 @@ def inverted(honest: Venue, frames: Any, listed: Any) -> list[Any]:
     other = {"BUY": "SELL", "SELL": "BUY"}
     return [
         msgspec.structs.replace(one, side=other[one.side]) if isinstance(one, Trade) else one
-        for one in honest.decode_many(frames, listed)
+        for one in records_of(honest.decode_many(frames, listed))
     ]
 
 
@@ -98,7 +99,7 @@ def test_a_decoder_that_misreads_a_price_is_found_out(check: Check, monkeypatch:
     def careless(frames: Any, listed: Any) -> list[Any]:
         return [
             msgspec.structs.replace(one, price="1") if isinstance(one, Trade) and is_fourth(one) else one
-            for one in honest.decode_many(frames, listed)
+            for one in records_of(honest.decode_many(frames, listed))
         ]
 
     monkeypatch.setitem(VENUES, "binance", replace(honest, decode_many=careless))
