@@ -5,9 +5,7 @@ Looking at many texts at once costs a third of looking at each: that is why some
 
 import re
 from collections.abc import Sequence
-from decimal import Decimal
 
-from schemas import notional
 from schemas.fields import MONEY_PRECISION, MONEY_SCALE
 
 UNIT: int = 10**MONEY_SCALE
@@ -35,11 +33,10 @@ def is_plain(text: str) -> bool:
     return _plain(text) is not None
 
 
-def product(price: str, quantity: str) -> int:
-    """The notional of one trade in units of 10^-18, rounded as the one function for it rounds."""
-    amount, _ = notional(Decimal(price), Decimal(quantity))
-    whole, _, places = f"{amount:f}".partition(".")
-    return int(whole + places.ljust(MONEY_SCALE, "0"))  # may be more than decimal(38,18) holds
+def product(price: int, quantity: int) -> int:
+    """The notional of one trade, all in units of 10^-18, rounded as the one function for it rounds."""
+    whole, rest = divmod(price * quantity, UNIT)
+    return whole if not rest else quotient(price * quantity, UNIT * UNIT)
 
 
 def quotient(dividend: int, divisor: int) -> int:

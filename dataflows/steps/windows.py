@@ -199,7 +199,8 @@ def fold(trades: Sequence[Trade]) -> Window:
     """The window of some trades, in any order."""
     first, last = min(trades, key=key), max(trades, key=key)
     prices = [units(one.price) for one in trades]
-    bought = [units(one.quantity) for one in trades if one.side == "BUY"]
+    quantities = [units(one.quantity) for one in trades]
+    bought = [size for one, size in zip(trades, quantities, strict=True) if one.side == "BUY"]
     return Window(
         key(first),
         key(last),
@@ -209,8 +210,8 @@ def fold(trades: Sequence[Trade]) -> Window:
         units(last.price),
         max(prices),
         min(prices),
-        sum(units(one.quantity) for one in trades),
-        sum(product(one.price, one.quantity) for one in trades),
+        sum(quantities),
+        sum(map(product, prices, quantities)),
         sum(bought),
     )
 

@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 from msgspec import Struct
 from pyiceberg.catalog import Catalog
 
-from dataflows.steps.numbers import Nanos
 from dataflows.steps.windows import NAMES, SIZES, Window, bar_of, fold, key, market_of
 from operate.auditing.facts import Facts
 from operate.auditing.findings import Finding, Offences, judged
@@ -49,7 +48,6 @@ class Day:
     without: dict[Place, Trade] = field(default_factory=dict)  # the oldest trade of a window that has no bar
     issued: dict[tuple[str, int], Bar] = field(default_factory=dict)  # the last window that was closed
     any_trade: dict[str, Trade] = field(default_factory=dict)
-    nanos: Nanos = field(default_factory=Nanos)
 
     def take_bar(self, bar: Bar) -> None:
         """Keep it if it is newer."""
@@ -77,7 +75,7 @@ class Day:
         for place, group in groups.items():
             group.sort(key=key)
             self.any_trade[place.symbol] = group[0]
-            window = fold(group, self.nanos)
+            window = fold(group)
             if place in self.sums:
                 self.sums[place].merge(window)
             else:

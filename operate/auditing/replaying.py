@@ -27,6 +27,7 @@ from operate.auditing.findings import Finding, Offences, judged, unchecked
 from operate.auditing.reading import Opened, batches, between, by_shard
 from schemas import Bar, Frame, StaleWindow
 from schemas.iceberg import TABLES, arrow_schema, table_columns, to_arrow
+from schemas.run import records_of
 
 # Frames that go through the steps at a time.
 BATCH_FRAMES = 2_000
@@ -206,7 +207,7 @@ def journalled(directory: Path, shard: str) -> Iterator[Frame]:
 def keep(facts: Facts, shard: str, batch: Batch, sums: Sums) -> None:
     """What the steps made, of the rows that the tables should have."""
     rows: defaultdict[type, list[Struct]] = defaultdict(list)
-    for record in batch.records:
+    for record in records_of(batch.records):
         if type(record) in MADE:
             rows[type(record)].append(record)
     for record_type, records in rows.items():

@@ -19,8 +19,7 @@ from connectors.publishing import CachedTransaction
 from connectors.staging import stage
 from connectors.tokens import Token, as_properties, tokens_of
 from connectors.venues import VENUES
-from dataflows.steps.numbers import Nanos
-from dataflows.steps.windows import INTERVALS, NAMES, Traded, Window, bar_of, fold, key, market_of
+from dataflows.steps.windows import INTERVALS, NAMES, Traded, Window, bar_of, fold, market_of
 from operate.maintenance.commits import change
 from operate.maintenance.compaction import WRITER, remove
 from operate.maintenance.jobs import Job
@@ -197,9 +196,9 @@ class Sum:
         self.window: Window
         self.ids: dict[int, tuple[int, int]] = {}
 
-    def add(self, trades: Sequence[Trade], nanos: Nanos) -> None:
+    def add(self, trades: Sequence[Trade]) -> None:
         """Add trades in the order of their times."""
-        window = fold(trades, nanos)
+        window = fold(trades)
         if hasattr(self, "window"):
             self.window.merge(window)
         else:
@@ -216,7 +215,7 @@ def folded(
     """The marked windows' trades summed up, a batch at a time, and what their bars have in common."""
     sums: defaultdict[Place, Sum] = defaultdict(Sum)
     intervals = {interval for interval, _ in marked}
-    traded, nanos = None, Nanos()
+    traded = None
     for batch in batches:
         groups: defaultdict[Place, list[Trade]] = defaultdict(list)
         for trade in records(Trade, pa.Table.from_batches([batch])):
@@ -228,7 +227,7 @@ def folded(
                 if place in marked:
                     groups[place].append(trade)
         for place, trades in groups.items():
-            sums[place].add(sorted(trades, key=key), nanos)
+            sums[place].add(trades)
     return sums, traded
 
 

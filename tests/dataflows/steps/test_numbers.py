@@ -32,13 +32,13 @@ def test_product_and_quotient_round_as_decimals_do(seed: int) -> None:
     for _ in range(2_000):
         price = plain(chance.randrange(1, 10 ** chance.randrange(2, 30)))
         size = plain(chance.randrange(1, 10 ** chance.randrange(2, 30)))
-        amount = product(price, size)
+        amount = product(units(price), units(size))
         assert Decimal(plain(amount)) == notional(Decimal(price), Decimal(size))[0]
         ratio = exact.divide(Decimal(amount), Decimal(units(size)))
         assert quotient(amount, units(size)) == int(
             ratio.scaleb(18, exact).to_integral_value(ROUND_HALF_EVEN)
         )
-    assert product("0.000000001", "0.0000000005") == 0  # half, to even
-    assert product("0.000000003", "0.0000000005") == 2
+    assert product(10**9, 5 * 10**8) == 0  # half, to even
+    assert product(3 * 10**9, 5 * 10**8) == 2
     assert quotient(1, 2 * 10**18) == 0
     assert quotient(3, 2 * 10**18) == 2
