@@ -38,6 +38,7 @@ NAMES = (
     "iceberg.after_catalog",  # rows are published, we do not know
     "iceberg.published",  # all tables have the epoch
     "recover.aside",  # the old recovery files are moved away, the new ones not yet in their place
+    "reset.dropped",  # a table is no longer in the catalog, its files are there
     "maintain.datafile",  # rows are rewritten, the file has no end
     "maintain.rewritten",  # the new files are whole, nobody knows them
     "maintain.before_catalog",  # manifests are written

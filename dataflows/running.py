@@ -30,7 +30,7 @@ from connectors.positions import expected_position, prepare_position, sync_newes
 from connectors.repair import RepairPolicy, Repairs
 from connectors.settings import Settings
 from connectors.simulation import simulated
-from connectors.slots import Slot, Store, open_store
+from connectors.slots import Slot, Store, held, open_store
 from connectors.source import JournalSource, Reading
 from connectors.text import visible
 from connectors.venues import VENUES
@@ -145,6 +145,9 @@ class Process:
         lake = self._make_lake()
         if own:
             self._capture(own)
+        # The state and tokens of shards that are captured no more are ours too, or somebody's who still runs.
+        ours = (slot.shard for slot in self.store.slots if self._told.captures(slot.number))
+        self._started.enter_context(held(self._directory, [shard for shard in ours if shard not in own]))
         if not self._told.backup_seconds:  # else an older state may be taken up again
             lake.courier.published = self._trim
         lake.start()  # only behind the journals' locks: it would take the tables from who holds them

@@ -43,6 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "audit": ("operate.audit:command", "Check that what was received is stored, once, or named as missing."),
     "journal": ("operate.journal:command", "Check, measure or print what the journals hold."),
     "recover": ("operate.recover:command", "Make lost recovery files again from what the tables have."),
+    "reset": ("operate.reset:command", "Show what a store holds, and remove it: a fresh start."),
     "replay": ("operate.replay:command", "Serve a recorded journal in its venue's own protocol."),
     "maintain": ("operate.maintain:command", "Compact, expire and clean the tables, once or for ever."),
     "dead-letters": ("operate.dead_letters:command", "List, show or retry the messages that were refused."),
