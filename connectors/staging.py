@@ -56,7 +56,9 @@ def fitted(table: Table, rows: pa.Table) -> pa.Table:
     target = table.schema().as_arrow()
     known = set(rows.schema.names)
     columns = [
-        rows.column(field.name) if field.name in known else pa.nulls(rows.num_rows, field.type)
+        rows.column(field.name).cast(field.type)
+        if field.name in known
+        else pa.nulls(rows.num_rows, field.type)
         for field in target
     ]
     return pa.Table.from_arrays(columns, schema=target)

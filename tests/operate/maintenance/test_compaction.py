@@ -113,6 +113,21 @@ def test_trades_are_found_by_their_id(filled: Any, later: int, monkeypatch: pyte
     assert sizes[0] > sizes[1] + 100
 
 
+def test_files_of_another_engine_are_rewritten_as_ours(filled: Any, later: int) -> None:
+    filled.drive(120)
+    table = filled.catalog.load_table("silver.trades")
+    for task in table.scan().plan_files():  # as a writer leaves them that knows no Arrow
+        path = task.file.file_path.removeprefix("file://")
+        rows = pq.read_table(path)
+        texts = [(n, f) for n, f in enumerate(rows.schema) if f.type == pa.large_string()]
+        for number, field in texts:
+            rows = rows.set_column(number, field.name, rows[field.name].cast(pa.string()))
+        pq.write_table(rows, path, store_schema=False)
+    [job] = jobs(filled.catalog, Trade, Policy(later))
+    assert job.do().endswith("rows as before")
+    assert filled.wrong() == []
+
+
 def test_a_stream_and_its_compaction_hinder_each_other_and_lose_nothing(
     filled: Any, beside: Any, later: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
