@@ -7,9 +7,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import daft
-import datafusion
-import polars
 import pyarrow.compute as pc
 import pytest
 from bytewax.recovery import init_db_dir
@@ -17,6 +14,11 @@ from pyiceberg.table import Table
 
 from connectors.catalog import open_catalog
 from tests.campaigns.recorded import record
+
+LACKING = "not installed (pip install --no-deps -r requirements-services.txt)"
+daft = pytest.importorskip("daft", reason=f"daft is {LACKING}")
+datafusion = pytest.importorskip("datafusion", reason=f"datafusion is {LACKING}")
+polars = pytest.importorskip("polars", reason=f"polars is {LACKING}")
 
 ROOT = Path(__file__).parent.parent
 SHARDS = ("binance-0", "binance-1")
@@ -51,7 +53,8 @@ def by_polars(table: Table) -> Sums:
     rows = polars.scan_iceberg(table.metadata_location).select(
         polars.len(), *(polars.sum(name) for name in names)
     )
-    return rows.collect().row(0)
+    count, price, quantity, position = rows.collect().row(0)
+    return count, price, quantity, position
 
 
 def by_datafusion(table: Table) -> Sums:

@@ -11,6 +11,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from connectors import courier as couriers
+from connectors.catalog import Refused
 from connectors.courier import Courier
 from connectors.publishing import Pending
 from connectors.staging import Staged
@@ -128,6 +129,27 @@ def test_an_outage_is_said_once_and_when_it_is_over(said: list[Any], monkeypatch
     ]
     assert lines[0]["problem"] == "refused"
     assert [name for name, *_ in said[2:]] == ["bronze", "silver"]
+
+
+def test_what_is_refused_ends_the_beginning_and_is_waited_for_later(
+    said: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Capture must not end because somebody changed a password."""
+    monkeypatch.setattr(couriers, "OUTAGE_SECONDS_FIRST", 0.001)
+    courier = start(said)
+    courier.tables[0].errors = [PermissionError("denied")] * 3  # type: ignore[attr-defined]
+    courier.freeze("a-0", pending(1))
+    courier.reached("a-0", 1)
+    assert courier.close(10)
+    assert ("bronze", {"a-0": [1]}) in said
+
+    def refused() -> Any:
+        raise PermissionError("denied")
+
+    first = Courier(SHARDS, commit_seconds=0.0, stop=threading.Event(), logger=structlog.get_logger())
+    first.start(refused)
+    with pytest.raises(Refused, match="the lake cannot be used: denied"):
+        first.has_begun(wait=True)
 
 
 def test_a_defect_is_raised_by_whoever_asks_next(said: list[Any]) -> None:
