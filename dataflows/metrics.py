@@ -219,7 +219,7 @@ class Metrics(Collector):
         """Latencies, the newest event of each symbol, and who was late."""
         symbols: list[str] = []
         times: list[int] = []
-        live = True
+        repaired: list[int] = []
         for one in batch.records:
             if type(one) is Run:
                 symbols += one.symbols
@@ -227,19 +227,19 @@ class Metrics(Collector):
             elif type(one) is Trade:
                 symbols.append(one.symbol)
                 times.append(one.timestamp)
-                live = live and one.origin == "live"
+                if one.origin != "live":
+                    repaired.append(one.timestamp)
         if not times:
             return
-        ordered = sorted(times)
+        live = list((Counter(times) - Counter(repaired)).elements()) if repaired else times
+        self._distributions["tape_event_to_decoded_seconds", venue].add(sorted(live), now)
         newest = self._newest_of_venue.get(venue, 0)
-        self._newest_of_venue[venue] = max(newest, ordered[-1])
-        if live:
-            self._distributions["tape_event_to_decoded_seconds", venue].add(ordered, now)
-            if times == ordered and times[0] >= newest - LATENESS:
-                # Nobody is late, and the last trade of a symbol is its newest.
-                for symbol, last in dict(zip(symbols, times, strict=True)).items():
-                    self._newest[venue, symbol] = max(last, self._newest.get((venue, symbol), 0))
-                return
+        self._newest_of_venue[venue] = max(newest, *times)
+        if not repaired and times == sorted(times) and times[0] >= newest - LATENESS:
+            # Nobody is late, and the last trade of a symbol is its newest.
+            for symbol, last in dict(zip(symbols, times, strict=True)).items():
+                self._newest[venue, symbol] = max(last, self._newest.get((venue, symbol), 0))
+            return
         for symbol, moment in zip(symbols, times, strict=True):
             newest = self._newest.get((venue, symbol), 0)
             self._newest[venue, symbol] = max(moment, newest)
