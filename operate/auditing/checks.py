@@ -160,7 +160,7 @@ def messages_single(facts: Facts) -> Finding:
 def ids_complete(facts: Facts) -> Finding:
     """A6: from the first id of a series to its last, each is stored, open, lost or was refused."""
     offences, looked = Offences(), 0
-    named = named_missing(facts, "open", "lost")
+    named, lost = named_missing(facts, "open", "lost"), named_missing(facts, "lost")
     refused = facts.rows.dead_letters.refused.copy()
     for ids in sorted(facts.rows.trades.ids):
         shard, exchange, symbol, series = ids
@@ -176,8 +176,8 @@ def ids_complete(facts: Facts) -> Finding:
                 offences.add(f"{exchange}:spot:{symbol}:{series}:{told(each)} missing", size([each]))
         else:
             refused[shard, symbol] -= size(unnamed)
-        lost = named_missing(facts, "lost").get(ids, [])
-        for each in without(lost, without(lost, found.ranges)):
+        gone = lost.get(ids, [])
+        for each in without(gone, without(gone, found.ranges)):
             offences.add(f"{exchange}:spot:{symbol}:{series}:{told(each)} lost, but stored", size([each]))
     return judged("A6", looked, "ids", offences)
 

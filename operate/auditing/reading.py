@@ -16,13 +16,14 @@ from msgspec import Struct
 from pyiceberg.catalog import Catalog
 from pyiceberg.conversions import from_bytes
 from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.manifest import DataFile, DataFileContent
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
 from pyiceberg.types import LongType
 
 from connectors.catalog import LakeError
-from connectors.segments import Lost, Removed, inspect, lost, removed, segment_paths
+from connectors.segments import lost, removed, segment_paths
 from connectors.tokens import Token, decoded, rolled_back, tokens_of
 from operate.auditing.collecting import POSITION, SHARD
 from operate.auditing.facts import ORDER, Commit, Facts, JournalFacts, Start, TableFacts, cut
@@ -233,7 +234,6 @@ def batches(
     catalog: Catalog, found: Opened, file: File, names: Sequence[str], broken: Offences
 ) -> Iterator[pa.Table]:
     """Columns of a file; one that is not whole is noted as broken, and one that is gone for good too."""
-    schema = found.table.schema().as_arrow()
     source = found.table.io.new_input(file.path)
     try:
         if len(source) != file.bytes:
@@ -243,18 +243,17 @@ def batches(
             if parquet.metadata.num_rows != file.rows:
                 broken.add(f"{file.path}: {parquet.metadata.num_rows:,} rows instead of {file.rows:,}")
             present = set(parquet.schema_arrow.names)
+            later = {
+                name: schema_to_pyarrow(found.table.schema().find_type(name))
+                for name in names
+                if name not in present
+            }
             for batch in parquet.iter_batches(
                 BATCH_ROWS, columns=[name for name in names if name in present]
             ):
-                yield pa.table(
-                    [
-                        batch.column(name)
-                        if name in present
-                        else pa.nulls(batch.num_rows, schema.field(name).type)
-                        for name in names
-                    ],
-                    names=list(names),
-                )
+                empty = {name: pa.nulls(batch.num_rows, kind) for name, kind in later.items()}
+                columns = [empty[name] if name in empty else batch.column(name) for name in names]
+                yield pa.table(columns, names=list(names))
     except FileNotFoundError as error:
         still = catalog.load_table(TABLES[found.record_type].name)
         if file.path not in {each.path for each in files(found.record_type, still)}:
@@ -287,12 +286,13 @@ def journal(directory: Path) -> JournalFacts | None:
     """What the journal of a shard says; None where it is not here."""
     if not directory.is_dir() or not segment_paths(directory):
         return None
-    gone: list[Removed | Lost] = [*removed(directory), *lost(directory)]
-    newest = inspect(segment_paths(directory)[-1]).next_position - 1
+    rows = list(findings(directory))
+    extents = [(each.first, each.last) for each in lost(directory)]
+    ends = [int(str(row["last"])) for row in rows if row["last"] is not None]
+    ends += [each.last for each in removed(directory)]
     problems = [
         f"{row['verdict']} {row['file'] or ''} {row['first']}-{row['last']} {row['detail']}".strip()
-        for row in findings(directory)
+        for row in rows
         if row["verdict"] in ("damaged", "missing")
     ]
-    extents = [(each.first, each.last) for each in lost(directory)]
-    return JournalFacts(max([newest, *(each.last for each in gone)]), extents, problems)
+    return JournalFacts(max(ends, default=0), extents, problems)
