@@ -1,8 +1,10 @@
 """Two processes on one store: the second is refused, whatever the first is doing, and names it."""
 
 import os
+import shutil
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -48,3 +50,32 @@ def test_who_only_shares_a_retired_shard_is_refused_too(store: Store) -> None:
     only_kraken = {"TAPE_VENUES__BINANCE__ENABLED": "false", "TAPE_VENUES__COINBASE__ENABLED": "false"}
     assert f"process {first.pid} on " in refused(store, COMMANDS["the bare command"], only_kraken)
     store.stop(first)
+
+
+def test_whose_shards_moved_to_another_host_appends_nothing_more(store: Store, tmp_path: Path) -> None:
+    tables = {
+        "TAPE_LAKE__CATALOG": f"sqlite:///{tmp_path}/shared.db",
+        "TAPE_LAKE__WAREHOUSE": f"file://{tmp_path}/warehouse",
+    }
+    store.environment |= tables
+    zombie = store.start()
+    store.goes_on(zombie)
+    zombie.send_signal(signal.SIGSTOP)
+    # Another host has all but the locks.
+    shutil.copytree(store.data, tmp_path / "host" / "data")
+    host = Store(tmp_path / "host" / "data")
+    host.environment |= tables
+    successor = host.start()
+    try:
+        host.goes_on(successor)
+        assert {token.incarnation for token in host.tokens().values()} == {2}
+        zombie.send_signal(signal.SIGCONT)
+        until(lambda: zombie.poll() is not None)
+        assert zombie.returncode
+        assert "error: another process has become the writer of " in store.said()
+        host.goes_on(successor, 30)
+        host.stop(successor)
+    finally:
+        successor.kill()
+        successor.wait()
+    check(host)

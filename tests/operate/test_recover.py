@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from msgspec import Struct
+from pyiceberg.catalog import Catalog
 
 from connectors.catalog import open_catalog
 from connectors.journal import Journal
@@ -27,6 +28,7 @@ from dataflows.chain import chain
 from dataflows.steps.batch import Batch, batch_of
 from schemas import Frame
 from schemas.iceberg import TABLES, to_arrow
+from schemas.run import records_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARDS = ("binance-0", "coinbase-0", "kraken-0")
@@ -79,11 +81,18 @@ class Store:
             check=False,
         )
 
+    def catalog(self) -> Catalog:
+        """Where its tables are."""
+        uri = self.environment.get("TAPE_LAKE__CATALOG", "")
+        return open_catalog(self.directory, uri, self.environment.get("TAPE_LAKE__WAREHOUSE", ""))
+
     def tokens(self, name: str = "bronze.frames") -> dict[str, Token]:
         """How far a table is."""
-        if not (self.directory / "catalog.db").exists():
+        if not (
+            self.directory / "tail"
+        ).exists():  # the flow is told at once of a catalog that cannot be made
             return {}
-        catalog = open_catalog(self.directory)
+        catalog = self.catalog()
         return tokens_of(catalog.load_table(name)) if catalog.table_exists(name) else {}
 
     def published(self) -> int:
@@ -165,7 +174,7 @@ def frames(journal: Path) -> list[Frame]:
 
 def published(store: Store) -> dict[str, list[Frame]]:
     """The frames of each shard: dense, and where the journal still has them the same."""
-    rows = open_catalog(store.directory).load_table(TABLES[Frame].name).scan().to_arrow()
+    rows = store.catalog().load_table(TABLES[Frame].name).scan().to_arrow()
     found: dict[str, list[Frame]] = defaultdict(list)
     for frame in frames_of(rows):
         found[frame.shard].append(frame)
@@ -186,7 +195,7 @@ def straight(journals: dict[str, list[Frame]]) -> dict[type[Struct], list[Any]]:
             for step in steps:
                 batch = step.step(batch)
             found[Frame] += batch.frames
-            for record in batch.records:
+            for record in records_of(batch.records):
                 found[type(record)].append(record)
     return found
 
@@ -195,7 +204,7 @@ def check(store: Store) -> None:
     """Every table holds exactly the rows of a run without the accident."""
     journals = published(store)
     wanted = straight(journals)
-    catalog = open_catalog(store.directory)
+    catalog = store.catalog()
     for record_type, listed in TABLES.items():
         table = catalog.load_table(listed.name)
         found = ordered(record_type, table.scan().to_arrow())
