@@ -7,6 +7,7 @@ window counts at its highest revision. Sums are decimal(38,18) throughout.
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Context, Decimal
+from functools import reduce
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -50,8 +51,7 @@ TRADE_COLUMNS = (
 CLOSED = f"""
     select * exclude (interval, window_start, time), time as start from (
         select *, epoch_us(window_start) as time from ({{rows}}) where interval = $interval
-        qualify row_number() over (partition by {KEY}, window_start order by revision desc) = 1
-    ) as rows {{unless}}
+    ) as rows {{unless}} order by start, {KEY}, revision
 """
 # As the flow orders trades: by time, series, number, id.
 OPEN = f"""
@@ -131,9 +131,8 @@ def windows(reader: Reader, scope: Scope, size: int, view: View, as_of: AsOf | N
     for name in names:
         part = view.part(*ways(scope, since, view.time), columns=BAR_COLUMNS)
         sql = CLOSED.format(rows=part.sql, unless=unless(levels))
-        levels.append(
-            Level(STORED[name] * SECOND, reader.ask(sql, part, sources=known(levels), interval=name))
-        )
+        rows = reader.ask(sql, part, sources=known(levels), interval=name)
+        levels.append(Level(STORED[name] * SECOND, newest_revisions(rows)))
         seen = ends(levels[-1])
         marks = marks or seen
         since = open_since(view, scope, since, seen, levels)
@@ -163,6 +162,15 @@ def ways(scope: Scope, since: Mapping[str, int], time: str) -> list[Wanted]:
     if len(moments) == 1:
         return [replace(scope, since=moments.pop()).wanted(time)]
     return [replace(scope, exchange=name, since=start).wanted(time) for name, start in since.items()]
+
+
+def newest_revisions(rows: pa.Table) -> pa.Table:
+    """Of each window the last row; they come in order of windows and revisions."""
+    if rows.num_rows < 2:
+        return rows
+    columns = [rows.column(name).combine_chunks() for name in ("start", "exchange", "market", "symbol")]
+    again = [pc.equal(column.slice(1), column.slice(0, len(column) - 1)) for column in columns]
+    return rows.filter(pa.concat_arrays([pc.invert(reduce(pc.and_, again)), pa.array([True])]))
 
 
 def ends(level: Level) -> dict[str, int]:
@@ -214,6 +222,9 @@ def unless(levels: Sequence[Level]) -> str:
 
 def folded(reader: Reader, size: int, levels: Sequence[Level], marks: Mapping[str, int]) -> pa.Table:
     """Windows of one size, of those of all levels; closed where all that can be in them is."""
+    if size == levels[0].size and not any(level.rows.num_rows for level in levels[1:]):
+        closed = levels[0].rows.rename_columns({"start": "window_start"})
+        return closed.append_column("is_closed", pa.array([True] * closed.num_rows, pa.bool_()))
     pieces = pa.concat_tables(
         [
             level.rows.append_column("is_closed", pa.array([not number] * level.rows.num_rows, pa.bool_()))

@@ -106,8 +106,8 @@ class View(NamedTuple):
         name = TABLES[self.record_type].name.replace(".", "_")
         chosen = ", ".join(f'"{column}"' for column in columns or self.columns)
         condition, parameters = condition_of(self, name, wanted)
-        sources: dict[str, Any] = {f"{name}_tail": self.tail}
-        queries = [f"select {chosen} from {name}_tail where {condition}"]
+        sources: dict[str, Any] = {}
+        queries: list[str] = []
         files = {file.path: file for each in wanted for file in self.files.holding(each)}
         if files:
             source = f"{name}_published"
@@ -120,7 +120,10 @@ class View(NamedTuple):
                 source = f"read_parquet(${name}_files{grown})"
             else:
                 sources[source] = dataset(self.table, files)
-            queries.insert(0, f"select {chosen} from {source} where {condition}")
+            queries.append(f"select {chosen} from {source} where {condition}")
+        if self.tail.num_rows or not files:
+            sources[f"{name}_tail"] = self.tail
+            queries.append(f"select {chosen} from {name}_tail where {condition}")
         return Part(" union all ".join(queries), parameters, sources)
 
 

@@ -28,8 +28,9 @@ from dataflows.steps.batch import batch_of
 from dataflows.steps.windows import bars_of
 from query.reader import Reader
 from schemas import Trade
+from schemas.run import records_of
 from tests.campaigns.recorded import record
-from tests.campaigns.running import straight
+from tests.campaigns.running import batches
 
 ROOT = Path(__file__).parent.parent.parent
 SHARDS = ("binance-0", "binance-1")
@@ -66,9 +67,10 @@ def filled(directory: Path, seed: int, *, killed: bool = False) -> Kept:
     init_db_dir(directory / "recovery", 2)
     flow(directory, killed=killed)
     rows: dict[str, list[Row]] = {}
-    for shard, made in straight(directory, store.slots).items():
-        for _, kind, row in made:
-            rows.setdefault(kind, []).append(row if "shard" in row else {**row, "shard": shard})
+    for batch in batches(directory, store.slots):
+        for one in records_of(batch.records):
+            row = {"shard": batch.shard, **to_builtins(one)}
+            rows.setdefault(type(one).__name__, []).append(row)
     return Kept(directory, rows)
 
 
