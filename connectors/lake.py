@@ -22,6 +22,7 @@ from pyiceberg.catalog import Catalog
 
 from connectors.callbacks import said_first
 from connectors.catalog import LakeError
+from connectors.closing import Life
 from connectors.courier import Courier
 from connectors.durable import Durable
 from connectors.failpoints import failpoint
@@ -128,6 +129,7 @@ class LakePartition(StatefulSinkPartition[Any, State]):
     ) -> None:
         self.name = slot.partition
         self._rebuilding = rebuilding
+        self._before: dict[str, int] = {}  # what was counted when this process began
         self._known: Token | None = None  # of the frames, where their counts are taken from
         self._shard, self._courier, self._directory = slot.shard, courier, directory
         self._state = state
@@ -170,6 +172,7 @@ class LakePartition(StatefulSinkPartition[Any, State]):
             raise ValueError(f"{self.name}: a snapshot of version {version}, this release knows {VERSION}")
         self._last = self._frozen = last
         self._counts.update(dict(counts))
+        self._before = dict(counts)
         for epoch in map(Pending._make, pending):
             files = tuple(map(Staged._make, epoch.files))
             self._courier.freeze(self._shard, epoch._replace(files=files))
@@ -231,6 +234,10 @@ class LakePartition(StatefulSinkPartition[Any, State]):
         failpoint("iceberg.frozen")
         plain = tuple((epoch.last, epoch.counts, tuple(map(tuple, epoch.files))) for epoch in waiting)
         return VERSION, self._last, counts, plain
+
+    def life(self) -> tuple[str, Life]:
+        """What became of the shard while this process had it."""
+        return self._shard, Life(self._last, self._before)
 
     def remove_tails(self) -> None:
         """Leave no tail of what is published."""

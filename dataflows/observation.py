@@ -3,6 +3,7 @@
 Served until the process is gone: how it ends is worth a look too.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from functools import partial
 from typing import Any
@@ -20,6 +21,14 @@ from dataflows.metrics import Metrics
 from dataflows.readiness import unready
 from dataflows.steps.batch import Batch
 from dataflows.steps.gaps import OpenHole
+
+# Metrics whose second label ends a count of the ledger.
+LEDGER = {
+    "tape_frames": "frames_",
+    "tape_dead_letters": "dead_letters_",
+    "tape_duplicates": "duplicates_",
+    "tape_gaps": "gaps_",
+}
 
 
 class Observation:
@@ -60,6 +69,15 @@ class Observation:
         )
         serving.start()
         logger.info(f"metrics at {serving.address}/metrics", address=serving.address, process=process)
+
+    def totals(self) -> dict[str, dict[str, int]]:
+        """What a scrape would say now, by venue and in the words in which the ledger counts the same."""
+        found: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        for family in self._metrics.collect():
+            for sample in family.samples if family.name in LEDGER else ():
+                venue, kind = sample.labels.values()
+                found[venue][LEDGER[family.name] + kind] = int(sample.value)
+        return found
 
     def unready(self) -> list[str]:
         """Why this process cannot be relied on; of a shard that nobody captures nothing is expected."""

@@ -18,6 +18,7 @@ from bytewax.dataflow import Dataflow
 
 from connectors import log
 from connectors.capture import Capture, ShardPlan
+from connectors.closing import Closing, leave
 from connectors.configuration import load
 from connectors.errors import EXIT_COULD_NOT, TapeError, explain
 from connectors.intake import Writes
@@ -250,6 +251,9 @@ class Process:
         self._reading.durable.ended()
         if self._lake and not self._lake.close(CLOSE_SECONDS):
             self._logger.warning("not everything is published: the next start does it")
+        elif self._lake:
+            lives = dict(partition.life() for partition in self._lake.partitions)
+            leave(self._directory, self._told.process, Closing(lives, self._observation.totals()))
         for line in self._summary.lines():
             self._logger.info(line)
 

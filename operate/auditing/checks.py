@@ -21,6 +21,8 @@ from schemas.iceberg import TABLES
 COMPARED = (Trade, Quote, DeadLetter, Gap)
 # Frames of our own are counted by kind; of the others only how many they are.
 OWN_KINDS = ("repair", "metadata", "connection", "tick", "outcome")
+# What metrics and ledger both count, by how the names begin.
+MEASURED = ("frames_", "dead_letters_", "duplicates_", "gaps_")
 # Seconds of capture: four times the patience of a repair with a venue that does not answer.
 GAP_SECONDS_MAX = 3_600
 
@@ -295,6 +297,42 @@ def bronze_leads(facts: Facts) -> Finding:
     )
 
 
+def metrics_agree(facts: Facts) -> Finding:
+    """A14: what metrics said at the end of a process, and what the ledger counted in its life."""
+    offences, counts, unknown = Offences(), 0, set[str]()
+    for closing in facts.closings:
+        for venue, said in closing.counted.items():
+            lives = {
+                shard: life for shard, life in closing.shards.items() if shard.rpartition("-")[0] == venue
+            }
+            after = {shard: counts_at(facts, shard, life.position) for shard, life in lives.items()}
+            if not all(after.values()):
+                unknown.add(venue)
+                continue
+            names = {name for each in after.values() for name in each}
+            for name in sorted(name for name in names | said.keys() if name.startswith(MEASURED)):
+                if name in ("frames_data", "frames_control"):
+                    continue
+                ledger = sum(difference(after[shard], life.before, name) for shard, life in lives.items())
+                counts += 1
+                if ledger != said.get(name, 0):
+                    offences.add(
+                        f"{venue} {name}: {said.get(name, 0):,} in metrics, {ledger:,} in the ledger"
+                    )
+    if not counts:
+        return unchecked("A14", "no process has ended well whose end the ledger still knows")
+    note = f"the ledger knows no more of the last end of {', '.join(sorted(unknown))}" if unknown else ""
+    return judged("A14", counts, "counts", offences, note)
+
+
+def counts_at(facts: Facts, shard: str, position: int) -> Mapping[str, int]:
+    """What the ledger had counted at a position; nothing where no commit that is known ended there."""
+    bronze = facts.table(Frame)
+    tokens = [commit.tokens[shard] for commit in bronze.commits if shard in commit.tokens]
+    tokens += [bronze.tokens[shard]] if shard in bronze.tokens else []
+    return next((token.counts for token in tokens if token.position == position), {})
+
+
 def nothing_lies_about(facts: Facts) -> Finding:
     """A16: files of no table, older than anybody may still need them."""
     if facts.limited:
@@ -346,7 +384,7 @@ def removed_from(facts: Facts, record_type: type, shard: str) -> int:
 
 CHEAP = (
     frames_kept, frames_numbered, frames_counted, messages_accounted, messages_single, ids_complete,
-    gaps_ended, commits_add_up, files_known, files_whole, bronze_leads, nothing_lies_about,
+    gaps_ended, commits_add_up, files_known, files_whole, bronze_leads, metrics_agree, nothing_lies_about,
 )  # fmt: skip
 
 

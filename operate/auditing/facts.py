@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from connectors.closing import Closing
 from connectors.tokens import Token
 from operate.auditing.collecting import Collected, collected
 from operate.auditing.findings import Offences
@@ -72,6 +73,7 @@ class Facts:
     tables: dict[type[Struct], TableFacts]
     starts: dict[str, Start]  # by shard; nothing where all is looked at
     journals: dict[str, JournalFacts | None]  # by shard; None where it is not on this host
+    closings: list[Closing] = field(default_factory=list)
     rows: Collected = field(default_factory=collected)
     orphans: Offences = field(default_factory=Offences)
     limited: bool = False  # to some shards: what belongs to none of them is not judged

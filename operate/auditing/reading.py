@@ -23,6 +23,7 @@ from pyiceberg.table.snapshots import Snapshot, ancestors_of
 from pyiceberg.types import LongType
 
 from connectors.catalog import LakeError
+from connectors.closing import left
 from connectors.segments import lost, removed, segment_paths
 from connectors.tokens import Token, decoded, rolled_back, tokens_of
 from operate.auditing.collecting import POSITION, SHARD
@@ -122,10 +123,12 @@ def bound(bounds: Any, field: int) -> int | None:
 
 def read(catalog: Catalog, directory: Path, asked: Asked) -> tuple[Facts, dict[type[Struct], Opened | None]]:
     """All facts of one moment."""
+    closings = left(directory)
     tables = opened(catalog)
     facts = Facts(
         {each: described(each, tables[each], asked) for each in ORDER}, {}, {}, limited=asked.limited
     )
+    facts.closings = closings
     if asked.since:
         facts.starts = starts(facts.table(Frame), asked.since)
     for record_type in ORDER:

@@ -2,8 +2,9 @@
 
 import pyarrow as pa
 
+from connectors.closing import Closing, Life
 from connectors.tokens import Token
-from operate.auditing.checks import GAP_SECONDS_MAX, commits_add_up, frames_kept, gaps_ended
+from operate.auditing.checks import GAP_SECONDS_MAX, commits_add_up, frames_kept, gaps_ended, metrics_agree
 from operate.auditing.collecting import GapRow
 from operate.auditing.facts import ORDER, Commit, Facts, JournalFacts, TableFacts
 from schemas import Frame, Trade
@@ -77,6 +78,18 @@ def test_a_commit_that_comes_again_or_goes_back_is_told() -> None:
     assert commits_add_up(again).offenders == ("silver.trades snapshot 2: 5 rows, 0 counted",)
     back = commits(made(1, token(10, 5), 5), made(2, token(9, 5), 0))
     assert commits_add_up(back).offenders == ("silver.trades snapshot 2: binance-0 goes back to 9",)
+
+
+def test_metrics_are_compared_with_the_ledger_of_their_life() -> None:
+    facts = nothing()
+    life = {SHARD: Life(20, {"frames_tick": 3, "gaps_open": 1})}
+    facts.closings.append(Closing(life, {"binance": {"frames_tick": 2, "frames_data": 9}, "kraken": {}}))
+    assert metrics_agree(facts).verdict == "not checked"
+    said = Token("store", 1, "writer", 20, {"frames_tick": 5, "gaps_open": 1})
+    facts.table(Frame).commits.append(made(1, said, 0))
+    assert (metrics_agree(facts).verdict, metrics_agree(facts).counted) == ("holds", 2)
+    facts.table(Frame).commits[0].tokens[SHARD].counts["gaps_open"] = 4
+    assert metrics_agree(facts).offenders == ("binance gaps_open: 0 in metrics, 3 in the ledger",)
 
 
 def test_what_a_disk_has_lost_and_retention_has_taken_is_not_missing() -> None:
