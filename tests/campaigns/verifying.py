@@ -21,6 +21,7 @@ from operate.auditing.auditor import audit
 from operate.auditing.reading import Asked
 from schemas import Frame, Trade
 from schemas.iceberg import TABLES, to_arrow
+from schemas.run import Run
 from tests.campaigns.exactly_once import published
 from tests.campaigns.running import Job, batches, output, straight
 
@@ -89,7 +90,10 @@ def lake_rows(job: Job) -> Compared:
     for batch in batches(directory, store.slots):
         records[Frame] += batch.frames
         for record in batch.records:
-            records[type(record)].append(record)
+            if isinstance(record, Run):
+                records[Trade] += record.trades()
+            else:
+                records[type(record)].append(record)
     catalog = open_catalog(directory, job.catalog, job.warehouse, **job.access)
     for record_type, listed in TABLES.items():
         wanted = pa.Table.from_batches([to_arrow(record_type, records[record_type])])
