@@ -24,53 +24,61 @@ def run_to_arrow(run: Run) -> pa.RecordBatch:
     """A run as one batch of the table of trades."""
     if max(run.price_nanos) >= _FACTOR_MAX or max(run.quantity_nanos) >= _FACTOR_MAX:
         return to_arrow(Trade, run.trades())
-    rows, schema = len(run), arrow_schema(Trade)
-    instruments = dict(zip(run.symbols, run.listed, strict=True))  # a symbol has one in a shard
-    places = {symbol: place for place, symbol in enumerate(instruments)}
-    place = pa.array([places[symbol] for symbol in run.symbols], pa.int32())
-
-    def said(what: str) -> pa.Array:
-        return pa.array([getattr(one, what) for one in instruments.values()]).take(place)
-
-    ids = pa.array(run.ids, pa.int64())
-    trade_id = ids.cast(pa.string())
-    prices, quantities = pa.array(run.price_nanos, pa.int64()), pa.array(run.quantity_nanos, pa.int64())
-    quote, received = said("quote"), pa.array(run.received, pa.int64())
+    rows, schema, ids = len(run), arrow_schema(Trade), pa.array(run.ids, pa.int64())
+    none = pa.repeat(pa.scalar(0, pa.int32()), rows + 1)
     columns: dict[str, Any] = {
-        "message_id": pc.binary_join_element_wise(said("trade_prefix"), trade_id, ""),
-        "trade_id": trade_id,
-        "symbol": said("symbol"),
-        "exchange": said("exchange"),
+        **said_by_instruments(run, ids.cast(pa.string())),
+        **money(run),
         "asset_class": pa.repeat("crypto", rows),
         "timestamp": pa.array(run.times, pa.int64()),
-        "price": read_as(_MONEY, prices.cast(_SHIFTED)),
-        "quantity": read_as(_MONEY, quantities.cast(_SHIFTED)),
-        "currency": quote,
         "side": pa.array(run.sides, pa.string()),
-        "trade_conditions": pa.ListArray.from_arrays(
-            pa.repeat(pa.scalar(0, pa.int32()), rows + 1), pa.array([], pa.string())
-        ),
+        "trade_conditions": pa.ListArray.from_arrays(none, pa.array([], pa.string())),
         "source_sequence": ids,
-        "ingestion_timestamp": received,
+        "ingestion_timestamp": pa.array(run.received, pa.int64()),
         "platform_sequence": pa.array([frame.position for frame in run.frames], pa.int64()),
         "vendor_data": pa.array(run.words(run.listed, run.wires), pa.string()),
         "market": pa.repeat("spot", rows),
-        "base_asset": said("base"),
-        "quote_asset": quote,
-        "native_symbol": said("native"),
         "first_sequence": ids,
         "last_sequence": ids,
         "series": pa.repeat(pa.scalar(0, pa.int64()), rows),
         "origin": pa.repeat("live", rows),
         "shard": pa.repeat(run.frames[0].shard, rows),
-        # A product of nanos is one of whole units of 10**-18.
-        "notional": read_as(
-            _MONEY, pc.multiply(*[read_as(_FACTOR, one.cast(_ANY)) for one in (prices, quantities)])
-        ),
-        "notional_exact": pa.repeat(True, rows),
     }
-    arrays = [columns[field.name].cast(field.type) for field in schema]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+    return pa.RecordBatch.from_arrays([columns[one.name].cast(one.type) for one in schema], schema=schema)
+
+
+def said_by_instruments(run: Run, trade_id: pa.Array) -> dict[str, pa.Array]:
+    """What each trade has from its instrument, and what begins with that."""
+    instruments = {id(one): one for one in run.listed}
+    places = {known: place for place, known in enumerate(instruments)}
+    place = pa.array([places[id(one)] for one in run.listed], pa.int32())
+
+    def said(what: str) -> pa.Array:
+        return pa.array([getattr(one, what) for one in instruments.values()]).take(place)
+
+    quote = said("quote")
+    return {
+        "message_id": pc.binary_join_element_wise(said("trade_prefix"), trade_id, ""),
+        "trade_id": trade_id,
+        "symbol": said("symbol"),
+        "exchange": said("exchange"),
+        "currency": quote,
+        "base_asset": said("base"),
+        "quote_asset": quote,
+        "native_symbol": said("native"),
+    }
+
+
+def money(run: Run) -> dict[str, pa.Array]:
+    """Prices, sizes, and their products: those of nanos are whole units of 10**-18, and exact."""
+    prices, quantities = (pa.array(one, pa.int64()) for one in (run.price_nanos, run.quantity_nanos))
+    factors = [read_as(_FACTOR, one.cast(_ANY)) for one in (prices, quantities)]
+    return {
+        "price": read_as(_MONEY, prices.cast(_SHIFTED)),
+        "quantity": read_as(_MONEY, quantities.cast(_SHIFTED)),
+        "notional": read_as(_MONEY, pc.multiply(*factors)),
+        "notional_exact": pa.repeat(True, len(run)),
+    }
 
 
 def read_as(money: pa.DataType, counts: pa.Array) -> pa.Array:

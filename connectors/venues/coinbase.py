@@ -16,12 +16,11 @@ from connectors.venues.protocol import Decoded, Id, Instrument, Instruments, Pag
 from connectors.venues.runs import runs_of_trades
 from connectors.venues.values import all_quoted, clock_time, clock_times
 from schemas import Control, Frame, Quote, Trade
-from schemas.fields import Side
 from schemas.health import What
 
 PRODUCTS_PER_MESSAGE = 200  # far below 64 KiB in a message, and below 8 messages a second
-PAGE_TRADES_MAX = 1_000
-SIDES: dict[str, Side] = {"buy": "SELL", "sell": "BUY"}  # the venue names the maker's
+PAGE_TRADES_MAX = 1_000  # a page holds the newest below `after`
+SIDES: decoding.Sides = {"buy": "SELL", "sell": "BUY"}  # the venue names the maker's
 
 
 class HistoricalTrade(Struct, gc=False):
@@ -155,8 +154,7 @@ def listing(raw: Raw) -> Instrument:
 
 
 def repair(listed: Instrument, first: int, last: int, since: int) -> Request:
-    limit = min(PAGE_TRADES_MAX, last - first + 1)  # the newest below `after`
-    return history(listed, ("limit", str(limit)), ("after", str(last + 1)))
+    return history(listed, ("limit", str(min(PAGE_TRADES_MAX, last - first + 1))), ("after", str(last + 1)))
 
 
 def history(listed: Instrument, *query: tuple[str, str]) -> Request:

@@ -142,6 +142,7 @@ def offer(price: str | None, quantity: str | None) -> tuple[str | None, str | No
 
 
 Why = tuple[Reason, str]
+Sides = dict[str, Side]  # by the venue's word
 
 # What a hostile frame may cause; anything else that is raised is a bug of ours.
 EXPECTED = (Refused, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -210,7 +211,7 @@ def words(listed: Instrument, own: Mapping[str, str]) -> str:
     )
 
 
-def side(words: Mapping[str, Side], word: str) -> Side:
+def side(words: Sides, word: str) -> Side:
     """The side that a venue's word means, or Refused."""
     found = words.get(word)
     if found is None:
@@ -218,7 +219,7 @@ def side(words: Mapping[str, Side], word: str) -> Side:
     return found
 
 
-def all_sides(words: Mapping[str, Side], found: Sequence[str]) -> list[Side]:
+def all_sides(words: Sides, found: Sequence[str]) -> list[Side]:
     """The sides that a venue's words mean, or Refused."""
     sides = list(map(words.get, found))
     return [side(words, word) for word in found] if None in sides else sides  # type: ignore[return-value]

@@ -13,15 +13,13 @@ from connectors.venues import decoding, protocol, values
 from connectors.venues.decoding import known, said, side, spot_quote, spot_trade, spot_trades, words
 from connectors.venues.protocol import Decoded, Id, Instrument, Instruments, PageHeader, Request
 from connectors.venues.runs import each_trade, runs_of_trades
-from connectors.venues.values import Refused, clock_time, clock_times, offered, quoted, token
+from connectors.venues.values import Refused, all_quoted, clock_time, clock_times, offered, token
 from schemas import Control, Frame, Quote, Trade
-from schemas.fields import Side
 
 SYMBOLS_PER_MESSAGE = 200  # not published; far below the 64 KiB that a message of any venue may have
 # The last 50 trades come first: often they already close the hole that a reconnect left.
 CHANNELS = ({"channel": "trade", "snapshot": True}, {"channel": "ticker", "event_trigger": "bbo"})
-SIDES: dict[str, Side] = {"buy": "BUY", "sell": "SELL", "b": "BUY", "s": "SELL"}  # the taker's
-QUOTED = {word: quoted(word) for word in ("limit", "market")}
+SIDES: decoding.Sides = {"buy": "BUY", "sell": "SELL", "b": "BUY", "s": "SELL"}  # the taker's
 RENAMED = {"XBT": "BTC", "XDG": "DOGE"}  # first names, which REST has kept
 
 
@@ -77,8 +75,7 @@ class Pair(Struct, gc=False):
 
 _message = msgspec.json.Decoder(Message).decode
 _trade_fields = [("channel", Literal["trade"]), ("data", Annotated[list[WireTrade], Meta(min_length=1)])]
-_trades = defstruct("Trades", _trade_fields, bases=(Message,), gc=False)
-_trade_messages = msgspec.json.Decoder(_trades)
+_trade_messages = msgspec.json.Decoder(defstruct("Trades", _trade_fields, bases=(Message,), gc=False))
 _wire_trade = msgspec.json.Decoder(WireTrade).decode
 _wire_quote = msgspec.json.Decoder(WireQuote).decode
 _answer = msgspec.json.Decoder(Answer).decode
@@ -107,10 +104,10 @@ def trades(frames: Sequence[Frame], wires: Sequence[WireTrade], instruments: Ins
 
 
 def trade_words(listed: Sequence[Instrument], wires: Sequence[WireTrade]) -> list[str]:
+    columns = zip(listed, wires, all_quoted([wire.order_type for wire in wires]), strict=True)
     return [
-        f'{one.vendor_prefix},"side":"{wire.side}","ord_type":'
-        f'{QUOTED.get(wire.order_type) or quoted(wire.order_type)},"timestamp":"{wire.time}"}}'
-        for one, wire in zip(listed, wires, strict=True)
+        f'{one.vendor_prefix},"side":"{wire.side}","ord_type":{kind},"timestamp":"{wire.time}"}}'
+        for one, wire, kind in columns
     ]
 
 

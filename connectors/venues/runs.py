@@ -37,18 +37,8 @@ def runs_of_trades(
     one_by_one = guarded(parse)
 
     def together(frames: Sequence[Frame], instruments: Instruments) -> list[Decoded] | None:
-        payloads = [frame.payload for frame in frames]
         try:
-            if max(map(len, payloads)) > PAYLOAD_BYTES_MAX or not all(map(bytes.isascii, payloads)):
-                return None
-            if len(payloads) < LINES_MIN:
-                if not all(one.startswith(start) and one.endswith(end) for one in payloads):
-                    return None
-                wires = list(map(read.decode, payloads))
-            elif alone(lines := b"\n".join(payloads), len(payloads), start, end):
-                wires = read.decode_lines(lines)
-            else:
-                return None
+            wires = read_all([frame.payload for frame in frames], read, start, end)
             if len(wires) != len(frames):
                 return None
             if hasattr(wires[0], "data"):
@@ -75,6 +65,17 @@ def runs_of_trades(
         return among(found, one_by_one(others, instruments))
 
     return decode_many
+
+
+def read_all(payloads: list[bytes], read: msgspec.json.Decoder[Any], start: bytes, end: bytes) -> list[Any]:
+    """The messages of payloads that look like trades; empty where one does not."""
+    if max(map(len, payloads)) > PAYLOAD_BYTES_MAX or not all(map(bytes.isascii, payloads)):
+        return []
+    if len(payloads) < LINES_MIN:
+        alike = all(one.startswith(start) and one.endswith(end) for one in payloads)
+        return list(map(read.decode, payloads)) if alike else []
+    lines = b"\n".join(payloads)
+    return read.decode_lines(lines) if alone(lines, len(payloads), start, end) else []
 
 
 def among(found: Sequence[Decoded], others: Sequence[Decoded]) -> list[Decoded]:

@@ -16,6 +16,7 @@ from connectors.failpoints import failpoint
 from connectors.slots import Slot
 from dataflows.engine import Item
 from dataflows.steps.batch import Batch
+from schemas.run import records_of
 
 Row = tuple[int, str, Any]  # position, kind of record, the record
 # What one epoch staged: rows, and the position up to which they are all rows.
@@ -26,7 +27,7 @@ def rows_of(batch: Batch) -> list[Row]:
     """Everything a batch has become, with the position that caused it."""
     return [
         (record.platform_sequence or 0, type(record).__name__, msgspec.to_builtins(record))
-        for record in batch.records
+        for record in records_of(batch.records)
         if hasattr(record, "platform_sequence")
     ]
 

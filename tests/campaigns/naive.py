@@ -20,6 +20,7 @@ from dataflows.engine import Item
 from dataflows.steps.batch import Batch
 from schemas import Frame
 from schemas.iceberg import TABLES, to_arrow
+from schemas.run import records_of
 
 
 class NaiveSink(FixedPartitionedSink[Item, Any]):
@@ -55,7 +56,8 @@ class NaivePartition(StatefulSinkPartition[Item, Any]):
     def append(self, batch: Batch) -> None:
         """One commit for each table that gets rows."""
         rows = {
-            record_type: [row for row in batch.records if type(row) is record_type] for record_type in TABLES
+            record_type: [row for row in records_of(batch.records) if type(row) is record_type]
+            for record_type in TABLES
         } | {Frame: batch.frames}
         self.counts.update(batch.counts)
         self.counts.update({f"rows_{TABLES[each].name}": len(found) for each, found in rows.items()})
