@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from operate.answers import Form, form_options, reader_of, show
-from operate.audit import Since, now
+from operate.audit import Since
 from operate.cli import Session
 
 if TYPE_CHECKING:
@@ -140,11 +140,12 @@ def quotes(reader: "Reader", scope: "Scope", **options: Any) -> "Answer":
 def bars(reader: "Reader", scope: "Scope", limit: int, **options: Any) -> "Answer":
     from msgspec.structs import replace
 
+    from query import lake
     from query.bars import bars, size_of
 
     if scope.since is None:
-        # As many windows as are shown, of however many symbols.
-        scope = replace(scope, since=max(0, now() - limit * size_of(options["interval"])))
+        # As many windows as are shown, of however many symbols, before the newest trade.
+        scope = replace(scope, since=max(0, lake.last_day(reader) - limit * size_of(options["interval"])))
     answer = bars(reader, scope, **options)
     return replace(answer, rows=answer.rows.slice(max(0, answer.rows.num_rows - limit)))
 

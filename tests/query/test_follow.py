@@ -84,12 +84,13 @@ class Watch:
         self.staged |= answer.provisional_from is not None
         self.published |= answer.snapshot_id is not None
         self.polls += 1
-        found = bars(self.reader, Scope(), "1s")
+        made = bars(self.reader, Scope(), "1s")
         # Bars of a moment later know at least these trades.
-        assert sum(found.rows.column("trade_count").to_pylist()) >= len(ids)
+        assert sum(made.rows.column("trade_count").to_pylist()) >= len(ids)
         lasts = latest(self.reader, Scope()).rows.to_pylist()
-        newest = {row["symbol"]: row["timestamp"] for row in answer.rows.to_pylist()}
-        assert all(row["timestamp"] >= newest[row["symbol"]] for row in lasts if row["symbol"] in newest)
+        newest = {(row["exchange"], row["symbol"]): row["timestamp"] for row in answer.rows.to_pylist()}
+        found = {(row["exchange"], row["symbol"]): row["timestamp"] for row in lasts}
+        assert all(found[market] >= time for market, time in newest.items())
 
     def until(self, count: int) -> None:
         """Look until so many trades are seen."""
