@@ -90,8 +90,11 @@ def joined(runs: Sequence[Run]) -> Run:
     """One run of several that have the same words."""
     if len(runs) == 1:
         return runs[0]
-    columns = zip(*[run.columns() for run in runs], strict=True)
-    return run_of([[item for part in column for item in part] for column in columns], runs[0].words)
+    columns: list[list[Any]] = [[] for _ in runs[0].columns()]
+    for run in runs:
+        for whole, part in zip(columns, run.columns(), strict=True):
+            whole.extend(part)
+    return run_of(columns, runs[0].words)
 
 
 def trades_of(

@@ -12,6 +12,7 @@ from schemas.iceberg import arrow_schema, to_arrow
 from schemas.market import Trade
 from schemas.run import Run
 
+_TEXT = pa.large_string()  # as the table has it, so that no text is copied twice
 _MONEY = pa.decimal128(MONEY_PRECISION, MONEY_SCALE)
 # Nanos as whole numbers of it have the digits that MONEY has for as many nanos.
 _SHIFTED = pa.decimal128(MONEY_PRECISION, 9)
@@ -25,24 +26,29 @@ def run_to_arrow(run: Run) -> pa.RecordBatch:
     if max(run.price_nanos) >= _FACTOR_MAX or max(run.quantity_nanos) >= _FACTOR_MAX:
         return to_arrow(Trade, run.trades())
     rows, schema, ids = len(run), arrow_schema(Trade), pa.array(run.ids, pa.int64())
-    none = pa.repeat(pa.scalar(0, pa.int32()), rows + 1)
+
+    def same(value: Any, kind: pa.DataType = _TEXT) -> pa.Array:
+        return pa.repeat(pa.scalar(value, kind), rows)
+
+    none = pa.repeat(pa.scalar(0, pa.int64()), rows + 1)
     columns: dict[str, Any] = {
-        **said_by_instruments(run, ids.cast(pa.string())),
+        **said_by_instruments(run, ids.cast(_TEXT)),
         **money(run),
-        "asset_class": pa.repeat("crypto", rows),
+        "exchange": same(run.listed[0].exchange),
+        "asset_class": same("crypto"),
         "timestamp": pa.array(run.times, pa.int64()),
-        "side": pa.array(run.sides, pa.string()),
-        "trade_conditions": pa.ListArray.from_arrays(none, pa.array([], pa.string())),
+        "side": pa.array(run.sides, _TEXT),
+        "trade_conditions": pa.LargeListArray.from_arrays(none, pa.array([], _TEXT)),
         "source_sequence": ids,
         "ingestion_timestamp": pa.array(run.received, pa.int64()),
         "platform_sequence": pa.array([frame.position for frame in run.frames], pa.int64()),
-        "vendor_data": pa.array(run.words(run.listed, run.wires), pa.string()),
-        "market": pa.repeat("spot", rows),
+        "vendor_data": pa.array(run.words(run.listed, run.wires), _TEXT),
+        "market": same("spot"),
         "first_sequence": ids,
         "last_sequence": ids,
-        "series": pa.repeat(pa.scalar(0, pa.int64()), rows),
-        "origin": pa.repeat("live", rows),
-        "shard": pa.repeat(run.frames[0].shard, rows),
+        "series": same(0, pa.int64()),
+        "origin": same("live"),
+        "shard": same(run.frames[0].shard),
     }
     return pa.RecordBatch.from_arrays([columns[one.name].cast(one.type) for one in schema], schema=schema)
 
@@ -54,14 +60,13 @@ def said_by_instruments(run: Run, trade_id: pa.Array) -> dict[str, pa.Array]:
     place = pa.array([places[id(one)] for one in run.listed], pa.int32())
 
     def said(what: str) -> pa.Array:
-        return pa.array([getattr(one, what) for one in instruments.values()]).take(place)
+        return pa.array([getattr(one, what) for one in instruments.values()], _TEXT).take(place)
 
     quote = said("quote")
     return {
-        "message_id": pc.binary_join_element_wise(said("trade_prefix"), trade_id, ""),
+        "message_id": pc.binary_join_element_wise(said("trade_prefix"), trade_id, pa.scalar("", _TEXT)),
         "trade_id": trade_id,
         "symbol": said("symbol"),
-        "exchange": said("exchange"),
         "currency": quote,
         "base_asset": said("base"),
         "quote_asset": quote,
