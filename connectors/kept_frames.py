@@ -5,9 +5,11 @@ The table's token says up to where it has every frame; whether the journal still
 
 from collections.abc import Iterator
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyiceberg.expressions.parser import parse
 from pyiceberg.io.pyarrow import ArrowScan
 from pyiceberg.table import FileScanTask, Table
@@ -71,12 +73,22 @@ def frames_of(rows: pa.Table) -> Iterator[Frame]:
 
 
 def oldest(table: Table, shard: str) -> int | None:
-    """The lowest position in the files with frames of a shard; None where there is none."""
-    return min((lower for lower, _, _ in extents(table, shard)), default=None)
+    """The position of the oldest frame of a shard that the table has; None where there is none."""
+    found = None
+    for lower, _, task in sorted(extents(table, shard), key=itemgetter(0)):
+        if found is not None and lower >= found:
+            break
+        scan = ArrowScan(table.metadata, table.io, table.schema().select(POSITION), parse(own(shard)))
+        lowest = pc.min(scan.to_table([task]).column(POSITION)).as_py()
+        found = lowest if found is None else min(found, lowest or found)
+    return found
 
 
 def extents(table: Table, shard: str) -> list[tuple[int, int, FileScanTask]]:
-    """The files with frames of a shard, and between which positions their rows are."""
+    """The files that may have frames of a shard, and between which positions their rows are.
+
+    Other shards of the venue may be in them too, or alone: files are not told apart by shard.
+    """
     number = table.schema().find_field(POSITION).field_id
     found = []
     for task in table.scan(row_filter=own(shard)).plan_files():

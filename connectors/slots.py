@@ -7,7 +7,6 @@ state.
 
 import fcntl
 import os
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -142,14 +141,14 @@ def locked(directory: Path, name: str = "store.lock") -> Iterator[None]:
 
 
 @contextmanager
-def held(directory: Path, shards: Iterable[str]) -> Iterator[None]:
+def held(directory: Path, shards: Iterable[str], now: int) -> Iterator[None]:
     """Be whom the journals of these shards name as their writer: no process writes them, and none begins."""
     locks: list[int] = []
     try:
         for shard in shards:
             journal = directory / "journal" / shard
             make_folder(journal)
-            locks.append(take_lock(journal, time.time_ns() // 1_000))
+            locks.append(take_lock(journal, now))
         yield
     finally:
         for lock in locks:

@@ -6,7 +6,6 @@ there are moved aside, never removed; until the new ones are complete they stay 
 """
 
 import shutil
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -24,7 +23,7 @@ from connectors.failpoints import failpoint
 from connectors.kept_frames import KeptFrames, oldest
 from connectors.lake import Lake
 from connectors.positions import sync_newest
-from connectors.segments import newest_position, segment_paths
+from connectors.segments import iso, newest_position, segment_paths
 from connectors.settings import LakeSettings
 from connectors.slots import Store, locked, mark_recovered
 from connectors.source import JournalSource, Reading
@@ -67,18 +66,18 @@ def kept(directory: Path, store: Store, settings: LakeSettings) -> list[Kept]:
         published = token.position if token else 0
         first = oldest(table, slot.shard) if table and published else None
         newest = newest_position(journal) if journal.exists() else 0
-        found.append(Kept(slot.shard, first or 1, published, max(published, newest)))
+        found.append(Kept(slot.shard, first or published + 1, published, max(published, newest)))
     return found
 
 
-def rebuild(directory: Path, store: Store, settings: LakeSettings) -> Path | None:
+def rebuild(directory: Path, store: Store, settings: LakeSettings, *, now: int) -> Path | None:
     """Make the recovery files of a store that nobody writes; returns where those are that were there."""
     found = directory / FOLDER
     rebuilt = found.with_name(f"{FOLDER}.rebuilt")
     shutil.rmtree(rebuilt, ignore_errors=True)  # of an attempt that did not come to its end
     make(rebuilt, store)
     go_through(directory, store, settings, rebuilt)
-    return put_in_place(directory, rebuilt, found)
+    return put_in_place(directory, rebuilt, found, now)
 
 
 def go_through(directory: Path, store: Store, settings: LakeSettings, recovery: Path) -> None:
@@ -124,12 +123,12 @@ def become_writer(directory: Path, store: Store, settings: LakeSettings, logger:
     return lake
 
 
-def put_in_place(directory: Path, rebuilt: Path, found: Path) -> Path | None:
+def put_in_place(directory: Path, rebuilt: Path, found: Path, now: int) -> Path | None:
     """Let the next start use the rebuilt files; killed between the two steps, it refuses as it did before."""
     aside = None
     with locked(directory):
         if found.exists():
-            aside = found.with_name(f"{FOLDER}.aside-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}")
+            aside = found.with_name(f"{FOLDER}.aside-{iso(now)}")
             found.rename(aside)
         failpoint("recover.aside")
         rebuilt.rename(found)

@@ -148,7 +148,8 @@ class Process:
             self._capture(own)
         # The state and tokens of shards that are captured no more are ours too, or somebody's who still runs.
         ours = (slot.shard for slot in self.store.slots if self._told.captures(slot.number))
-        self._started.enter_context(held(self._directory, [shard for shard in ours if shard not in own]))
+        others = [shard for shard in ours if shard not in own]
+        self._started.enter_context(held(self._directory, others, time.time_ns() // 1_000))
         if not self._told.backup_seconds:  # else an older state may be taken up again
             lake.courier.published = self._trim
         lake.start()  # only behind the journals' locks: it would take the tables from who holds them

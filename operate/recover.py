@@ -1,5 +1,6 @@
 """`tape recover`: recovery files that were lost or damaged are made again, from tables and journals."""
 
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -33,7 +34,8 @@ def command(session: "Session", yes: bool, as_json: bool) -> None:
     store = read(directory)
     if store is None:
         raise StoreError(f"{directory} holds no store", hint="set mode or data_dir to where it is")
-    with held(directory, [slot.shard for slot in store.slots]):
+    now = time.time_ns() // 1_000
+    with held(directory, [slot.shard for slot in store.slots], now):
         print_rows([one._asdict() for one in kept(directory, store, settings.lake)], as_json=as_json)
         if not yes:
             click.echo(
@@ -42,6 +44,6 @@ def command(session: "Session", yes: bool, as_json: bool) -> None:
                 err=True,
             )
             return
-        aside = rebuild(directory, store, settings.lake)
+        aside = rebuild(directory, store, settings.lake, now=now)
     moved = f"; what was there is now {aside}" if aside else ""
     click.echo(f"made {directory / FOLDER} again{moved}", err=True)

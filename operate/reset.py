@@ -5,6 +5,7 @@ outside of the store's directory: they are noted before they go, so that a reset
 """
 
 import shutil
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -58,7 +59,7 @@ def command(context: click.Context, live: bool, yes: bool, as_json: bool) -> Non
     reset = Reset(session.settings(), "live" if live else "simulated")
     journals = reset.directory / "journal"
     shards = sorted(path.name for path in journals.iterdir()) if journals.is_dir() else []
-    with held(reset.directory, shards):
+    with held(reset.directory, shards, time.time_ns() // 1_000):
         print_rows(list(reset.rows()), as_json=as_json, columns=COLUMNS)
         for line in reset.foreign():
             click.echo(line, err=True)

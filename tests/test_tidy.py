@@ -91,6 +91,8 @@ TOUCHES_THE_WORLD = {
     "connectors/log.py": {"os"},
     "operate/run.py": {"os", "signal", "subprocess", "threading", "time"},
     "operate/live_check.py": {"tempfile", "time"},
+    "operate/recover.py": {"time"},
+    "operate/reset.py": {"shutil", "time"},
     "operate/maintain.py": {"os", "time"},
     "operate/maintenance/commits.py": {"random", "time"},
     "operate/maintenance/compaction.py": {"uuid"},
@@ -99,6 +101,7 @@ TOUCHES_THE_WORLD = {
     "connectors/failpoints.py": {"os", "signal", "time"},
     "dataflows/ending.py": {"os", "signal", "socket", "threading"},
     "dataflows/execution.py": {"os"},
+    "dataflows/rebuilding.py": {"shutil", "threading"},
     "dataflows/recovery.py": {"shutil"},
     "dataflows/running.py": {"os", "threading", "time"},
 }

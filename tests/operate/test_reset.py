@@ -110,7 +110,7 @@ def test_a_live_store_goes_only_when_it_is_named(data: Path, capsys: pytest.Capt
 def test_it_refuses_while_somebody_writes_and_names_him(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with held(data / "simulated", ["binance-0"]):
+    with held(data / "simulated", ["binance-0"], 0):
         assert reset("--yes") == 2
     assert f"process {os.getpid()} on " in capsys.readouterr().err
     assert (data / "simulated" / "lake").exists()
