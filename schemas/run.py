@@ -1,8 +1,8 @@
 """Many trades at once, field by field: what a live stream nearly always brings, and what is quick to pass on.
 
 The law: a run is worth the Trades that `trades` makes of it, no more and no less. It holds only what is
-plainly good: live trades of one shard, each with one id, of the first series, and money above zero with nine
-places at most; of short frames, so that what vendors say is short.
+usual: live trades of one shard, each with one id, of the first series, with plain numbers, and from short
+frames, so that what the venue says is short. Behind validation money is above zero with nine places at most.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -32,11 +32,11 @@ class Run(Struct, gc=False):
     times: list[int]
     prices: Sequence[str]  # as the venue wrote them
     quantities: Sequence[str]
-    price_nanos: list[int]  # the same in units of 10**-9
-    quantity_nanos: list[int]
     sides: list[Side]
     wires: Sequence[Any]  # the venue's messages
     words: Words
+    price_nanos: list[int] = []  # the same as `prices` in units of 10**-9, once validated
+    quantity_nanos: list[int] = []
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -52,10 +52,10 @@ class Run(Struct, gc=False):
             self.times,
             self.prices,
             self.quantities,
-            self.price_nanos,
-            self.quantity_nanos,
             self.sides,
             self.wires,
+            self.price_nanos,
+            self.quantity_nanos,
         )
 
     def cut(self, start: int, stop: int) -> "Run":
@@ -75,9 +75,10 @@ class Run(Struct, gc=False):
         )
 
 
-def run_of(columns: Iterable[Any], words: Words) -> Run:
+def run_of(columns: Sequence[Any], words: Words) -> Run:
     """The run with those columns."""
-    return Run(*columns, words)  # type: ignore[call-arg]  # as many as there are
+    *first, price_nanos, quantity_nanos = columns
+    return Run(*first, words, price_nanos, quantity_nanos)  # type: ignore[call-arg]  # as many as there are
 
 
 def records_of(records: Iterable[Any]) -> list[Any]:

@@ -18,7 +18,7 @@ from connectors.venues.protocol import (
     PageHeader,
     Request,
 )
-from connectors.venues.values import TEXT_CHARACTERS_MAX, Nanos, Refused, number, plain_number, texts
+from connectors.venues.values import TEXT_CHARACTERS_MAX, Refused, number, numbers, plain_number
 from schemas import Control, DeadLetter, Frame, Quote, Trade
 from schemas.fields import Origin, Side
 from schemas.health import FrameKind, Reason, What
@@ -42,10 +42,6 @@ def all_known(instruments: Instruments, natives: Sequence[str]) -> list[Instrume
     return [known(instruments, native) for native in natives] if None in found else found  # type: ignore[return-value]
 
 
-# A memory for prices and sizes, which repeat.
-_nanos = Nanos()
-
-
 def spot_trades(
     frames: Sequence[Frame],
     listed: Sequence[Instrument],
@@ -54,23 +50,18 @@ def spot_trades(
     sides: list[Side],
     words: Words,
 ) -> list[Decoded]:
-    """Live crypto spot trades with one id each, as one run if they are many and plainly good.
+    """Live crypto spot trades with one id each, as a run if they are several.
 
     `wires` have an id, a price and a quantity; `words` makes the vendor_data of instruments and wires.
     """
-    prices = texts([wire.price for wire in wires])
-    quantities = texts([wire.quantity for wire in wires])
+    prices = numbers([wire.price for wire in wires], "price")
+    quantities = numbers([wire.quantity for wire in wires], "quantity")
     ids = [wire.id for wire in wires]
-    if len(frames) > 1:
-        price_nanos, quantity_nanos = _nanos.each(prices), _nanos.many(quantities)
-        if min(price_nanos) > 0 and min(quantity_nanos) > 0:
-            symbols = [one.symbol for one in listed]
-            received = [frame.received for frame in frames]
-            money = prices, quantities, price_nanos, quantity_nanos
-            return [Run(frames, listed, symbols, received, ids, times, *money, sides, wires, words)]
-    prices = [number(price, "price") for price in prices]
-    quantities = [number(quantity, "quantity") for quantity in quantities]
-    return [*trades_of(frames, listed, ids, times, prices, quantities, sides, words(listed, wires))]
+    if len(frames) == 1:
+        return [*trades_of(frames, listed, ids, times, prices, quantities, sides, words(listed, wires))]
+    symbols = [one.symbol for one in listed]
+    received = [frame.received for frame in frames]
+    return [Run(frames, listed, symbols, received, ids, times, prices, quantities, sides, wires, words)]
 
 
 def spot_trade(

@@ -1,10 +1,10 @@
 """What the texts of venues mean: numbers and times, strictly and exactly. Nothing here knows a record."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import cast
 
 import msgspec
@@ -28,6 +28,7 @@ class Refused(Exception):
 # passes, for validation to name. Possessive, so that a number that does not match costs no more.
 _PLAIN = r"-?[0-9]{1,20}+(?:\.[0-9]{1,18}+)?+"
 plain_number = re.compile(_PLAIN).fullmatch
+_plain_numbers = re.compile(rf"(?:{_PLAIN} )*+").fullmatch
 _any_number = re.compile(r"-?[0-9]++(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+").fullmatch
 # A larger exponent fits decimal(38,18) whatever stands before it as little as this one; it is never expanded.
 _small_exponent = re.compile(r"-?[0-9]+(?:\.[0-9]+)?[eE][+-]?[0-9]{1,2}").fullmatch
@@ -43,53 +44,17 @@ def number(text: str, field: str) -> str:
     raise Refused(reason, f"{field} is {text[:TEXT_CHARACTERS_MAX]!r}, {len(text)} characters")
 
 
-def texts(found: Sequence[str] | Sequence[msgspec.Raw]) -> Sequence[str]:
-    """What the venue wrote, of each; all are of the same type."""
+def numbers(found: Sequence[str] | Sequence[msgspec.Raw], field: str) -> Sequence[str]:
+    """The plain digits of each, or Refused. All are looked at together, which costs half."""
+    # All are of the same type.
+    texts = cast("Sequence[str]", found)
     if isinstance(found[0], msgspec.Raw):
-        return tokens(cast("Sequence[msgspec.Raw]", found))
-    return cast("Sequence[str]", found)
-
-
-# Sizes and prices with more places than that are rare; two such numbers have an exact product of 18 places.
-PLACES_MAX = 9
-# Prices repeat; 10,000 of them are about 1 MB, and forgetting costs half a microsecond each.
-REMEMBERED_MAX = 10_000
-
-
-class Nanos(dict[str, int]):
-    """Plain numbers above zero in units of 10**-9, by their text; 0 for others."""
-
-    def __missing__(self, text: str) -> int:
-        value = 0
-        if plain_number(text) and not text.startswith("-"):
-            whole, _, places = text.partition(".")
-            places = places.rstrip("0")
-            if len(places) <= PLACES_MAX:
-                value = int(whole + places.ljust(PLACES_MAX, "0"))
-        if len(self) >= REMEMBERED_MAX:
-            self.clear()
-        self[text] = value
-        return value
-
-    def each(self, texts: Sequence[str]) -> list[int]:
-        """Of numbers that repeat."""
-        return list(map(self.__getitem__, texts))
-
-    def many(self, texts: Sequence[str]) -> list[int]:
-        """Of numbers that rarely repeat: all are read together, where they have as many places."""
-        places = len(texts[0]) - texts[0].find(".") - 1
-        joined = " ".join(texts) + " "
-        # A blank inside a text would make it look like two numbers; then their count is wrong.
-        if places <= PLACES_MAX and _all_with(places)(joined) and joined.count(" ") == len(texts):
-            noughts = "0" * (PLACES_MAX - places)
-            return list(map(int, joined.replace(".", "").replace(" ", noughts + " ").split()))
-        return self.each(texts)
-
-
-@cache
-def _all_with(places: int) -> Callable[[str], object]:
-    """Whether all of some joined numbers have so many places."""
-    return re.compile(rf"(?:[0-9]{{1,20}}+\.[0-9]{{{places}}} )*+").fullmatch
+        texts = tokens(cast("Sequence[msgspec.Raw]", found))
+    joined = " ".join(texts) + " "
+    # A blank inside a text would make it look like two numbers; then their count is wrong.
+    if _plain_numbers(joined) and joined.count(" ") == len(texts):
+        return texts
+    return [number(text, field) for text in texts]
 
 
 def token(raw: msgspec.Raw) -> str:

@@ -3,9 +3,9 @@
 A rule answers True or the record is refused: no answer is no. What goes in comes out, valid or dead letter.
 """
 
-from dataflows.steps.batch import Batch, Edits, Pieces, edited
-from dataflows.steps.numbers import all_positive, is_plain
-from schemas import DeadLetter, Quote, Trade
+from dataflows.steps.batch import Batch, Edits, edited
+from dataflows.steps.numbers import Nanos, all_positive, is_plain
+from schemas import DeadLetter, Quote, Record, Trade
 from schemas.health import Reason
 from schemas.money import units
 from schemas.run import Run
@@ -35,6 +35,7 @@ class Validate:
     def __init__(self, state: tuple[int] | None, *, symbols: frozenset[str] | None = None) -> None:
         assert state is None or state == (VERSION,)
         self._symbols = symbols
+        self._nanos = Nanos()
 
     def step(self, batch: Batch) -> Batch:
         records = batch.records
@@ -44,7 +45,9 @@ class Validate:
             if type(record) is Run:
                 trades += len(record)
                 if not self._all_good(record):
-                    refused += self._run(batch, place, record, edits)
+                    judged = self._run(batch, place, record)
+                    refused += sum(type(one) is DeadLetter for one in judged)
+                    edits.append((place, judged))
                 continue
             if type(record) is Trade:
                 trades += 1
@@ -59,7 +62,7 @@ class Validate:
             if verdict is not None:
                 refused += 1
                 edits.append((place, [batch.refuse(place, "validate", *verdict)]))
-        if refused:
+        if edits:
             batch.records = edited(records, edits)
             left = (
                 one for one in batch.records if type(one) is Run or type(one) is Trade or type(one) is Quote
@@ -73,20 +76,17 @@ class Validate:
     def snapshot(self) -> tuple[int]:
         return (VERSION,)
 
-    def _run(self, batch: Batch, place: int, run: Run, edits: Edits) -> int:
-        """Judge each trade of a run; returns how many are refused."""
-        pieces, refused = Pieces(run), 0
+    def _run(self, batch: Batch, place: int, run: Run) -> list[Record]:
+        """What becomes of the trades of a run when each is judged."""
+        judged: list[Record] = []
         for within, trade in enumerate(run.trades()):
             verdict = self._trade(trade)
-            if verdict is not None:
-                refused += 1
-                pieces.replace(within, [batch.refuse(place, "validate", *verdict, within)])
-        if refused:
-            edits.append((place, pieces.all()))
-        return refused
+            judged.append(batch.refuse(place, "validate", *verdict, within) if verdict else trade)
+        return judged
 
     def _all_good(self, run: Run) -> bool:
         """Whether no trade breaks a rule; a no is for `_trade` to judge. Ids and words of runs are short."""
+        run.price_nanos, run.quantity_nanos = self._nanos.each(run.prices), self._nanos.many(run.quantities)
         return (
             min(run.price_nanos) > 0
             and min(run.quantity_nanos) > 0

@@ -7,12 +7,18 @@ import msgspec
 from schemas import Trade
 from schemas.iceberg import to_arrow
 from schemas.money import plain
+from schemas.run import Run
 from schemas.run_arrow import run_to_arrow
 from tests.schemas.test_run import run_of_frames
 
 
+def validated(run: Run) -> None:
+    run.price_nanos, run.quantity_nanos = [67_000_100_000_000] * len(run), [500_000_000] * len(run)
+
+
 def test_a_run_in_arrow_is_its_trades_in_arrow(seed: int) -> None:
     run, trades = run_of_frames(50)
+    validated(run)
     assert run_to_arrow(run).equals(to_arrow(Trade, trades), check_metadata=True)
     chance = random.Random(seed)
     for digits in (1, 9, 17, 18, 19, 28):  # as many as units fit, as products fit, and more
@@ -26,6 +32,7 @@ def test_a_run_in_arrow_is_its_trades_in_arrow(seed: int) -> None:
 
 def test_an_instrument_that_changed_its_facts_keeps_both() -> None:
     run, _ = run_of_frames(4)
+    validated(run)
     run.listed = [
         *run.listed[:2],
         *[msgspec.structs.replace(one, rest="x", base="XBT") for one in run.listed[2:]],

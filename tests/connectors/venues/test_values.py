@@ -7,9 +7,7 @@ from decimal import Decimal
 import pytest
 from msgspec import Raw
 
-from connectors.venues import values
 from connectors.venues.values import (
-    Nanos,
     Refused,
     clock_time,
     epoch_time,
@@ -114,30 +112,3 @@ def test_times_are_sane_between_2001_and_2286() -> None:
     for value in (10**15 - 1, 10**16):
         with pytest.raises(Refused):
             sane_time(value)
-
-
-def test_nanos_are_exact_or_nought() -> None:
-    nanos = Nanos()
-    assert nanos.each(["1.5", "0.000000001", "12", "1.00000000000", "007.50"]) == [
-        1_500_000_000,
-        1,
-        12 * 10**9,
-        10**9,
-        7_500_000_000,
-    ]
-    bad = ("", "1 1", "1.", ".5", "1.2.3", "1_0", "+1", "1e5", "NaN", "0", "0.0", "-1", "\u0661", "1" * 21)
-    for one in (*bad, "1.0000000001"):
-        assert nanos[one] == 0, one
-        assert nanos.many(["1.50", one, "2.25"]) == [1_500_000_000, 0, 2_250_000_000], one
-        assert nanos.many([one, "1.50"]) == [0, 1_500_000_000], one
-    assert nanos.many(["1.50", "2.25"]) == [1_500_000_000, 2_250_000_000]
-    assert nanos.many(["1.5", "2.25"]) == [1_500_000_000, 2_250_000_000]
-    assert nanos.many(["7", "2"]) == [7 * 10**9, 2 * 10**9]
-    assert nanos.many(["0.00", "1.00"]) == [0, 10**9]
-
-
-def test_the_memory_of_nanos_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(values, "REMEMBERED_MAX", 3)
-    nanos = Nanos()
-    assert [nanos[str(one)] for one in range(10)] == [one * 10**9 for one in range(10)]
-    assert len(nanos) <= 3

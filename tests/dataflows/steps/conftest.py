@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from connectors.venues.values import Nanos
+from connectors.venues.values import plain_number
 from dataflows.steps.bars import Aggregate
 from dataflows.steps.batch import Batch, batch_of
 from dataflows.steps.decode import Decode
@@ -147,11 +147,9 @@ def decode_many(frames: Sequence[Frame], listed: Mapping[str, Listed]) -> list[R
     return [*found, *in_a_run(waiting)]
 
 
-NANOS = Nanos()
-
-
 def plainly_good(one: Trade) -> bool:
-    return NANOS[one.price] > 0 and NANOS[one.quantity] > 0
+    """What the venues' decoders let into a run: plain numbers, of either sign and any length."""
+    return bool(plain_number(one.price) and plain_number(one.quantity))
 
 
 def in_a_run(found: list[tuple[Frame, Trade]]) -> list[Run] | list[Trade]:
@@ -169,8 +167,6 @@ def in_a_run(found: list[tuple[Frame, Trade]]) -> list[Run] | list[Trade]:
             times=[one.timestamp for one in trades],
             prices=prices,
             quantities=quantities,
-            price_nanos=NANOS.each(prices),
-            quantity_nanos=NANOS.many(quantities),
             sides=[one.side for one in trades],
             wires=trades,
             words=lambda _, wires: [one.vendor_data for one in wires],

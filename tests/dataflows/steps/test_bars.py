@@ -238,6 +238,6 @@ def test_where_ids_prove_nothing_completeness_is_not_known(market: Market, kit: 
     market.trade(1, 0.5)
     market.trade(9, 20)
     chain = kit.Chain()
-    records = step.step(chain.decode.step(batch_of(market.tape.frames))).records
+    records = step.step(chain.validate.step(chain.decode.step(batch_of(market.tape.frames)))).records
     bars = [one for one in records if isinstance(one, Bar)]
     assert [(bar.window_start, bar.missing) for bar in bars] == [(kit.START, None)]
