@@ -62,6 +62,7 @@ def entries(shard: str, count: int, seed: int) -> list[Entry]:
                 add("data", payload)
                 if chance < 0.16:
                     add("data", payload)
+    add("tick", b"{}")  # bars that late trades changed are issued again by then
     return found
 
 

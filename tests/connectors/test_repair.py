@@ -1,5 +1,6 @@
 """The repair loop, end to end: simulated venue, capture, journal, steps, venue's history, journal again."""
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -9,14 +10,18 @@ from typing import Any
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
+from connectors.blocks import PAYLOAD_BYTES_MAX
 from connectors.journal_reader import JournalReader
 from connectors.repair import Hole, RepairPolicy, Repairs, Span, spans
 from connectors.resilience import Policy
+from connectors.rest import Answer, Rest
 from connectors.venues import VENUES
 from dataflows.chain import chain
 from dataflows.steps.batch import batch_of
 from schemas import Gap, Trade
+from schemas.run import records_of
 from simulator.server import SimulatedVenues
 
 Venues = Callable[..., AbstractContextManager[SimulatedVenues]]
@@ -55,7 +60,7 @@ class Flow:
         detect = self.steps.detect_gaps(plan.shard, None)
         while not self.ended.wait(0.01):
             while frames := reader.read(1_000):
-                for record in detect.step(decode.step(batch_of(frames))).records:
+                for record in records_of(detect.step(decode.step(batch_of(frames))).records):
                     if isinstance(record, Trade):
                         self.trades[record.symbol, record.source_sequence or 0] = record
                     elif isinstance(record, Gap):
@@ -171,6 +176,35 @@ def test_a_venue_that_does_not_answer_is_asked_again_and_then_given_up(
         assert {gap.reason for gap in lost} == {"unanswered"}
         asked = [what for _, what, _ in sim.oracle["binance"].requests if "historicalTrades" in what]
         assert len(asked) > 1
+
+
+def test_an_answer_that_no_frame_can_hold_is_refused_and_capture_goes_on(
+    venues: Venues, repairing: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = Rest.ask
+
+    async def padded(rest: Rest, *request: Any, **named: Any) -> Answer:
+        answer = await ask(rest, *request, **named)
+        return answer._replace(body=answer.body + b" " * PAYLOAD_BYTES_MAX)
+
+    with (
+        capture_logs() as said,
+        venues(rate=50, venues=["binance"]) as sim,
+        repairing(sim, "binance") as flow,
+    ):
+        until(lambda: len(flow.trades) > 20)
+        monkeypatch.setattr(Rest, "ask", padded)
+        sim.drop_next("binance", 2)
+        lost = until(lambda: flow.ends("lost"), seconds=30)
+        assert {gap.reason for gap in lost} == {"unanswered"}
+        reasons = {line["why"] for line in said if line["event"] == "repair refused"}
+        assert reasons
+        assert all(
+            re.fullmatch(r"an answer of 8,[\d,]+ bytes; a frame has at most 8,388,608", each)
+            for each in reasons
+        )
+        count = len(flow.trades)
+        until(lambda: len(flow.trades) > count + 20)
 
 
 def test_nothing_is_asked_for_that_was_answered(venues: Venues, repairing: Any, until: Any) -> None:

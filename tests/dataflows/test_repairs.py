@@ -14,6 +14,7 @@ import pytest
 from connectors.slots import read
 from connectors.venues.decoding import unpack_page
 from schemas import Frame, Gap, Trade
+from schemas.run import records_of
 from simulator.faults import Fault
 from simulator.server import SimulatedVenues, running
 from tests.campaigns.running import batches
@@ -73,7 +74,7 @@ class Flow:
         gaps: list[Gap] = []
         for batch in batches(self.directory / "data" / "simulated", store.slots):
             frames += batch.frames
-            trades += [one for one in batch.records if isinstance(one, Trade)]
+            trades += [one for one in records_of(batch.records) if isinstance(one, Trade)]
             gaps += [one for one in batch.records if isinstance(one, Gap)]
         return frames, trades, gaps
 

@@ -30,7 +30,7 @@ def test_bash_completes_with_the_script(tmp_path: Path) -> None:
     program.chmod(0o755)
     session = (
         f'export PATH="{tmp_path}:$PATH"; eval "$(tape completion bash)"; '
-        'COMP_WORDS=(tape comp); COMP_CWORD=1; _tape_completion tape; echo "${COMPREPLY[@]}"'
+        'COMP_WORDS=(tape completi); COMP_CWORD=1; _tape_completion tape; echo "${COMPREPLY[@]}"'
     )
     done = subprocess.run([bash, "-c", session], capture_output=True, text=True, check=True)
     assert done.stdout == "completion\n"
