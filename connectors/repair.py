@@ -13,8 +13,9 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from connectors.blocks import PAYLOAD_BYTES_MAX
 from connectors.capture import Capture, Shard
-from connectors.rest import Rest, Unanswered
+from connectors.rest import Answer, Rest, Unanswered
 from connectors.venues.decoding import pack_page
 from connectors.venues.protocol import Instrument, PageHeader, Request
 from schemas import Frame
@@ -229,12 +230,12 @@ class Repairer:
                 work.unanswered = True
                 break
             work.requests += 1
-            if answer.status != HTTP_OK:
-                self.logger.info("repair refused", symbol=span.symbol, status=answer.status)
-                work.unanswered = True
-                break
             header = PageHeader(listed.native, span.first, span.last, span.since, request, answer.status)
             payload = pack_page(header, answer.body)
+            if answer.status != HTTP_OK or len(payload) > PAYLOAD_BYTES_MAX:
+                self.logger.info("repair refused", symbol=span.symbol, why=refusal(answer, payload))
+                work.unanswered = True
+                break
             self.note("repair", payload)
             request = self.following(payload)
         work.answered = self.newest_position()
@@ -244,6 +245,13 @@ class Repairer:
         venue = self.rest.venue
         frame = Frame(venue.name, self.shard, 0, 0, 0, 0, "repair", payload)
         return venue.decode_page(frame, self.by_native).next
+
+
+def refusal(answer: Answer, payload: bytes) -> str:
+    """Why an answer is no page."""
+    if answer.status != HTTP_OK:
+        return f"HTTP {answer.status}"
+    return f"an answer of {len(payload):,} bytes; a frame has at most {PAYLOAD_BYTES_MAX:,}"
 
 
 def overlaps(span: Span, hole: Hole) -> bool:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any, NamedTuple
 
+from connectors.blocks import PAYLOAD_BYTES_MAX
 from connectors.intake import Intake
 from connectors.resilience import Policy, Problem
 from connectors.rest import Rest, Unanswered
@@ -124,7 +125,7 @@ class Watch:
                 for each in venue.decode_page(self.frame("repair", page), self.instruments).records
                 if isinstance(each, Trade) and each.source_sequence is not None
             ]
-            if ids:
+            if ids and len(page) <= PAYLOAD_BYTES_MAX:  # it is to become a frame
                 found[native] = Newest(max(ids), page)
         return found
 
