@@ -1,27 +1,35 @@
-"""Whether memory grows with what was seen: twenty million trades through all steps of one process."""
+"""Whether memory grows with what was seen: twenty million trades through all steps of one process.
+
+The process holds nothing but the steps and one batch, so that a byte kept of each trade would be a third of
+what is measured. The baseline is taken when all that the steps keep for a while has been kept that long.
+"""
 
 import json
 import re
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.steps import chain, frame, frames
+from benchmarks.steps import FIRST_TIME, chain, frame, frames
 from dataflows.steps.batch import batch_of
+from dataflows.steps.windows import SECOND
 from schemas import Frame
 
 SYMBOLS = 50
 TRADES = 20_000_000
-# By then everything that is kept for a while has been kept that long once.
-SETTLED = 2_000_000
 # Of one turn; the next is the same trades with other ids and later times.
-TURN = 100_000
-# Until SETTLED more than an hour passes, so that bars are let go as often as they come; then time is saved.
-EARLY_TURN_SECONDS, TURN_SECONDS = 200, 20
-# Memory goes up and down with each turn: its height over so many of them counts.
-LOOK_TURNS = 10
+TURN = 10_000
+# More than an hour passes in the first turns: bars are then let go as often as they come. Afterwards trades
+# are dense, which saves CPU time: a bar costs as much as some ten trades.
+EARLY_TURNS, EARLY_TURN_SECONDS = 100, 40
+TURN_MICROSECONDS = 200_000
+# So many are dense too when the baseline is taken: windows of more trades are somewhat longer.
+SETTLED = 2_000_000
+# Memory goes up and down with each batch: its height over so many turns counts.
+LOOK_TURNS = 100
 BATCH_FRAMES = 1_000
 PARTS = re.compile(rb'^(.*"E":)(\d+)(,"s":"\w+","t":)(\d+)(,.*"T":)(\d+)(,.*)$')
 
@@ -45,45 +53,43 @@ def run(trades: int, settled: int) -> tuple[int, int, float]:
     steps = [step for _, step in chain(SYMBOLS)]
     fed = accepted = 0
     heights: list[int] = []
-    for made in turns(settled // TURN):
-        for start in range(0, len(made), BATCH_FRAMES):
-            batch = batch_of(made[start : start + BATCH_FRAMES])
-            for step in steps:
-                batch = step(batch)
-            accepted += batch.counts["trades"]
-        fed += TURN
+    for made in batches():
+        batch = batch_of(made)
+        for step in steps:
+            batch = step(batch)
+        accepted += batch.counts["trades"]
+        fed += sum(one.kind == "data" for one in made)
         heights.append(resident())
         if fed >= trades:
             break
     assert accepted == fed, f"{fed - accepted} trades were refused: this measures something else"
-    early = heights[max(0, settled // TURN - LOOK_TURNS) : settled // TURN]
-    return max(early), max(heights[-LOOK_TURNS:]), time.process_time()
+    look, early = LOOK_TURNS * TURN // BATCH_FRAMES, settled // BATCH_FRAMES
+    return max(heights[max(0, early - look) : early]), max(heights[-look:]), time.process_time()
 
 
-def turns(early: int) -> Iterator[list[Frame]]:
-    """The same hundred thousand trades again and again, later and with the ids that come next; and ticks."""
-    made = [one for one in frames(SYMBOLS, TURN) if one.kind == "data"]
-    parts, began = [PARTS.match(one.payload) for one in made], made[0].received
-    cut = [part.groups() for part in parts if part]
+def batches() -> Iterator[list[Frame]]:
+    """The same trades turn after turn, later and with the ids that come next; and ticks."""
+    parts = [PARTS.match(one.payload) for one in frames(SYMBOLS, TURN) if one.kind == "data"]
+    cut = [(part[1], part[3], int(part[4]), part[5], part[7]) for part in parts if part]
     assert len(cut) == TURN
-    ids: dict[bytes, int] = {}
-    for _, _, name, _, _, _, _ in cut:
-        ids[name] = ids.get(name, 0) + 1
-    turn = position = 0
+    a_turn = Counter(name for _, name, _, _, _ in cut)
+    turn = position = second = 0
+    now = FIRST_TIME
     while True:
-        seconds = EARLY_TURN_SECONDS if turn < early else TURN_SECONDS
-        made = []
-        for number, (head, _, name, given, middle, _, tail) in enumerate(cut):
-            now = began + number * seconds * 1_000_000 // TURN
-            if number % (TURN // seconds) == 0:
-                made.append(frame(position + len(made) + 1, now, "tick", b'{"open":1}'))
-            at = position + len(made) + 1
-            payload = b"%b%d%b%d%b%d%b" % (
-                head, now, name, int(given) + turn * ids[name], middle, now, tail
-            )  # fmt: skip
-            made.append(frame(at, now, "data", payload))
-        yield made
-        turn, position, began = turn + 1, position + len(made), began + seconds * 1_000_000
+        pause = (EARLY_TURN_SECONDS * SECOND if turn < EARLY_TURNS else TURN_MICROSECONDS) // TURN
+        for start in range(0, TURN, BATCH_FRAMES):
+            made: list[Frame] = []
+            for head, name, given, middle, tail in cut[start : start + BATCH_FRAMES]:
+                now += pause
+                if now // SECOND > second:
+                    second = now // SECOND
+                    made.append(frame(position := position + 1, now, "tick", b'{"open":1}'))
+                payload = b"%b%d%b%d%b%d%b" % (
+                    head, now, name, given + turn * a_turn[name], middle, now, tail
+                )  # fmt: skip
+                made.append(frame(position := position + 1, now, "data", payload))
+            yield made
+        turn += 1
 
 
 def resident() -> int:

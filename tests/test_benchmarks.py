@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import cluster, figures, memory
+from benchmarks import cluster, figures, latency, memory
 
 
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -56,6 +56,17 @@ def test_what_a_second_process_gains_is_measured_over_the_same_trades(
 
 
 def test_memory_is_measured_over_trades_that_are_all_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "TURN", 2_000)
-    before, after, _ = memory.run(trades=8_000, settled=4_000)
+    monkeypatch.setattr(memory, "EARLY_TURNS", 1)
+    before, after, _ = memory.run(trades=30_000, settled=15_000)
     assert min(before, after) > 10_000_000
+
+
+def test_a_frame_is_committed_when_the_first_commit_up_to_it_is_seen() -> None:
+    commits = latency.Commits()
+    for now, position in ((1.0, 10), (2.0, 10), (3.0, 25)):
+        commits.seen(now, position)
+    assert [commits.at(position) for position in (1, 10, 11, 25, 26)] == [1.0, 1.0, 3.0, 3.0, float("inf")]
+
+
+def test_trades_that_are_not_there_are_counted_by_symbol() -> None:
+    assert latency.missing(iter([("A", 1), ("A", 4), ("B", 9), ("B", 9)])) == 2
