@@ -47,25 +47,21 @@ def number(text: str, field: str) -> str:
 def numbers(found: Sequence[str] | Sequence[msgspec.Raw], field: str) -> Sequence[str]:
     """The plain digits of each, or Refused. All are looked at together, which costs half."""
     # All are of the same type.
-    texts = cast("Sequence[str]", found)
     if isinstance(found[0], msgspec.Raw):
-        texts = tokens(cast("Sequence[msgspec.Raw]", found))
-    joined = " ".join(texts) + " "
+        joined = str(b" ".join(cast("Sequence[msgspec.Raw]", found)), "ascii")
+        texts: Sequence[str] = joined.split(" ")
+    else:
+        texts = cast("Sequence[str]", found)
+        joined = " ".join(texts)
     # A blank inside a text would make it look like two numbers; then their count is wrong.
-    if _plain_numbers(joined) and joined.count(" ") == len(texts):
+    if _plain_numbers(joined + " ") and joined.count(" ") == len(found) - 1:
         return texts
-    return [number(text, field) for text in texts]
+    return [number(token(one) if isinstance(one, msgspec.Raw) else one, field) for one in found]
 
 
 def token(raw: msgspec.Raw) -> str:
     """What the venue wrote, such as the digits of a JSON number before anybody made a float of them."""
     return str(raw, "ascii")
-
-
-def tokens(raws: Sequence[msgspec.Raw]) -> list[str]:
-    """What the venue wrote, of each."""
-    texts = b" ".join(raws).decode("ascii").split(" ")
-    return texts if len(texts) == len(raws) else [token(raw) for raw in raws]
 
 
 def quoted(text: str) -> str:
