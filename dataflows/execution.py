@@ -54,6 +54,8 @@ def execute(flow: Dataflow, told: Command, recovery: Path) -> None:
                 recovery_config=RecoveryConfig(recovery, backups),  # type: ignore[no-untyped-call]
             )
     except BaseException as error:  # the engine's panics are no Exceptions
+        if isinstance(error.__cause__, KeyboardInterrupt):  # of a flow that does not listen for it itself
+            raise error.__cause__ from None
         logger: Any = structlog.get_logger()
         words = os.read(reading, WORDS_BYTES).decode(errors="replace")
         logger.debug("the engine has ended", exc_info=error, words=words)

@@ -132,8 +132,11 @@ class Process:
         decision = decide(settings.mode, settings.data_dir, venues_of(settings))
         directory = store_directory(settings.data_dir, decision.kind)
         store = open_store(directory, decision.kind, shard_names(settings))
-        recovery = told.recovery or arrange(directory, store, told, shared=settings.data_dir_shared)
-        adopt(directory, store, recovery)
+        ours = [slot.shard for slot in store.slots if told.captures(slot.number)]
+        # Who writes them may be in the middle of a recovery file: it is he who is named then, not the file.
+        with held(directory, ours, time.time_ns() // 1_000):
+            recovery = told.recovery or arrange(directory, store, told, shared=settings.data_dir_shared)
+            adopt(directory, store, recovery)
         structlog.get_logger().info(decision.said)
         return cls(settings, directory, store, told, recovery), recovery
 
