@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import cluster, figures, latency, memory
+from benchmarks import cluster, figures, latency, memory, slowdown
 
 
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -70,3 +70,11 @@ def test_a_frame_is_committed_when_the_first_commit_up_to_it_is_seen() -> None:
 
 def test_trades_that_are_not_there_are_counted_by_symbol() -> None:
     assert latency.missing(iter([("A", 1), ("A", 4), ("B", 9), ("B", 9)])) == 2
+
+
+def test_what_maintenance_costs_is_not_measured_without_a_core_for_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slowdown, "loops", float)  # as on a machine with one core
+    assert slowdown.measure() == {"maintenance_loops_speedup": 1}
+    assert "not measured" in capsys.readouterr().out
