@@ -28,8 +28,8 @@ EARLY_TURNS, EARLY_TURN_SECONDS = 100, 40
 TURN_MICROSECONDS = 200_000
 # So many are dense too when the baseline is taken: windows of more trades are somewhat longer.
 SETTLED = 2_000_000
-# Memory goes up and down with each batch: its height over so many turns counts.
-LOOK_TURNS = 100
+# Memory goes up and down with each batch: its height over so many trades counts.
+LOOK_TRADES = 1_000_000
 BATCH_FRAMES = 1_000
 PARTS = re.compile(rb'^(.*"E":)(\d+)(,"s":"\w+","t":)(\d+)(,.*"T":)(\d+)(,.*)$')
 
@@ -51,20 +51,21 @@ def measure(trades: int = TRADES, settled: int = SETTLED) -> dict[str, float]:
 def run(trades: int, settled: int) -> tuple[int, int, float]:
     """Resident bytes at their highest just before so many trades, and before the end; and the CPU time."""
     steps = [step for _, step in chain(SYMBOLS)]
-    fed = accepted = 0
-    heights: list[int] = []
+    fed = accepted = before = after = 0  # nothing is kept that grows
     for made in batches():
         batch = batch_of(made)
         for step in steps:
             batch = step(batch)
         accepted += batch.counts["trades"]
         fed += sum(one.kind == "data" for one in made)
-        heights.append(resident())
+        if settled - LOOK_TRADES < fed <= settled:
+            before = max(before, resident())
+        elif fed > trades - LOOK_TRADES:
+            after = max(after, resident())
         if fed >= trades:
             break
     assert accepted == fed, f"{fed - accepted} trades were refused: this measures something else"
-    look, early = LOOK_TURNS * TURN // BATCH_FRAMES, settled // BATCH_FRAMES
-    return max(heights[max(0, early - look) : early]), max(heights[-look:]), time.process_time()
+    return before, after, time.process_time()
 
 
 def batches() -> Iterator[list[Frame]]:
