@@ -27,6 +27,9 @@ HTTP_OK = 200
 RETRY_SECONDS_MAX = 60.0
 
 
+# Why ids will not come. The last is of a symbol that this shard captured once: nobody asks for it any more.
+Reason = Literal["not_in_history", "unanswered", "not_configured"]
+
 # exchange, symbol, series, first, last, found, since: as the step that detects gaps names a hole
 OpenHole = tuple[str, str, int, int, int, int, int]
 
@@ -59,7 +62,7 @@ class Outcome(msgspec.Struct, frozen=True):
     series: int
     first: int
     last: int
-    reason: Literal["not_in_history", "unanswered"]
+    reason: Reason
     requests: int
 
 
@@ -86,6 +89,7 @@ class Work:
     requests: int = 0
     answered: int = 0  # position of the last page; the flow has judged it once it is past this
     unanswered: bool = False
+    given_up: bool = False  # written down; over as soon as the flow has read it
     asking: asyncio.Task[None] | None = None
 
 
@@ -171,10 +175,12 @@ class Repairer:
         free = [hole for hole in holes if not any(overlaps(work.span, hole) for work in self.works)]
         settled = [hole for hole in free if now - hole.found >= self.policy.settle_seconds * MICROSECONDS]
         for span in spans(settled, self.policy.merge_ids):
-            if span.symbol in self.by_symbol:
-                self.works.append(Work(span, began=now, due=now))
+            work = Work(span, began=now, due=now)
+            self.works.append(work)
+            if span.symbol not in self.by_symbol:
+                self.give_up(work, "not_configured")
         for work in self.works:
-            if work.asking is None and not work.answered and work.due <= now:
+            if work.asking is None and not work.answered and not work.given_up and work.due <= now:
                 work.asking = asyncio.create_task(self.ask(work))
 
     def goes_on(self, work: Work, holes: Sequence[Hole], position: int, now: int) -> bool:
@@ -187,8 +193,8 @@ class Repairer:
         if work.answered > position:
             return True
         missing = any(overlaps(work.span, hole) for hole in holes)
-        if not missing:
-            return False
+        if work.given_up or not missing:
+            return missing
         if not work.attempts:
             return True
         if work.unanswered:
@@ -196,18 +202,16 @@ class Repairer:
         else:
             given_up = work.attempts >= self.policy.attempts_max
         if given_up:
-            self.give_up(work)
-            return False
-        if work.answered:
+            self.give_up(work, "unanswered" if work.unanswered else "not_in_history")
+        elif work.answered:
             work.answered = 0
             delay = min(self.policy.retry_seconds_first * 2 ** (work.attempts - 1), RETRY_SECONDS_MAX)
             work.due = now + round(delay * MICROSECONDS)
         return True
 
-    def give_up(self, work: Work) -> None:
-        reason: Literal["not_in_history", "unanswered"] = (
-            "unanswered" if work.unanswered else "not_in_history"
-        )
+    def give_up(self, work: Work, reason: Reason) -> None:
+        """Write down that the span will not come; the work stays until the flow names no hole of it."""
+        work.given_up = True
         span = work.span
         outcome = Outcome(span.symbol, span.series, span.first, span.last, reason, work.requests)
         self.note("outcome", msgspec.json.encode(outcome))

@@ -1,5 +1,6 @@
 """The repair loop, end to end: simulated venue, capture, journal, steps, venue's history, journal again."""
 
+import asyncio
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -8,16 +9,18 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 import structlog
 from structlog.testing import capture_logs
 
 from connectors.blocks import PAYLOAD_BYTES_MAX
 from connectors.journal_reader import JournalReader
-from connectors.repair import Hole, RepairPolicy, Repairs, Span, spans
+from connectors.repair import Hole, Outcome, Repairer, RepairPolicy, Repairs, Span, spans
 from connectors.resilience import Policy
 from connectors.rest import Answer, Rest
 from connectors.venues import VENUES
+from connectors.venues.protocol import instrument
 from dataflows.chain import chain
 from dataflows.steps.batch import batch_of
 from schemas import Gap, Trade
@@ -40,6 +43,54 @@ def test_neighbours_that_one_page_covers_are_asked_for_together() -> None:
         Span("A-B", 0, 2_000, 2_100, 2_000),
         Span("C-D", 0, 30, 30, 30),
     ]
+
+
+class Empty:
+    """A history that holds nothing."""
+
+    venue = VENUES["binance"]
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def ask(self, *_: Any, **__: Any) -> Answer:
+        self.asked += 1
+        return Answer(200, {}, b"[]")
+
+
+@pytest.mark.parametrize(
+    ("symbol", "reason", "asked"), [("BTC-USDT", "not_in_history", 3), ("ETH-USDT", "not_configured", 0)]
+)
+def test_a_hole_ends_once_however_late_the_flow_reads_its_end(symbol: str, reason: str, asked: int) -> None:
+    journal: list[tuple[str, bytes]] = []
+    rest: Any = Empty()
+    repairer = Repairer(
+        shard="binance-0",
+        rest=rest,
+        instruments={"BTCUSDT": instrument("binance", "BTCUSDT", "BTC", "USDT")},
+        note=lambda kind, payload: journal.append((kind, payload)),
+        newest_position=lambda: len(journal) + 1,
+        policy=QUICK,
+        logger=structlog.get_logger(),
+    )
+
+    async def ticks(holes: list[Hole], begin: int, end: int) -> None:
+        for second in range(begin, end):
+            repairer.reconcile(holes, len(journal) + 1, second * 1_000_000)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+    def outcomes() -> list[Outcome]:
+        return [msgspec.json.decode(said, type=Outcome) for kind, said in journal if kind == "outcome"]
+
+    # The flow still names the hole for as long as it has not read that it is lost.
+    asyncio.run(ticks([hole(symbol, 5, 9)], 1, 50))
+    assert outcomes() == [Outcome(symbol, 0, 5, 9, reason, asked)]  # type: ignore[arg-type]
+    assert rest.asked == asked
+    # Once it has, the same ids are a new hole.
+    asyncio.run(ticks([], 50, 51))
+    asyncio.run(ticks([hole(symbol, 5, 9)], 51, 100))
+    assert len(outcomes()) == 2
 
 
 class Flow:
