@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from connectors.errors import TapeError
+from connectors.errors import EXIT_FAILED, TapeError
 from connectors.text import visible
+from operate.numbers import FiniteRange
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -44,26 +45,37 @@ ROOM_SECONDS = 2.0
 FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 LAST_LINES = 2
 
+# Longer than any run, and what a timer of the system can wait for.
+SECONDS_MAX = 1e9
+
 Draw = Callable[[str, list[dict[str, object]]], None]
 
 
 @click.command("run")
-@click.option("--live", "mode", flag_value="live", help="Real venues; waits for the network.")
-@click.option("--simulated", "mode", flag_value="simulated", help="Our own venues; needs no network.")
+@click.option("--live", is_flag=True, help="Real venues; waits for the network.")
+@click.option("--simulated", is_flag=True, help="Our own venues; needs no network.")
 @click.option("--symbols", metavar="LIST", help="Instead of the configured ones: BTC-USDT,kraken:ETH-USD.")
-@click.option("--seconds", type=float, help="Stop after so long.")
+@click.option("--seconds", type=FiniteRange(min=0, max=SECONDS_MAX), help="Stop after so long.")
 @click.option("--no-table", is_flag=True, help="Only the flow and its log, as a service wants it.")
 @click.pass_obj
 def command(
-    session: "Session", mode: str | None, symbols: str | None, seconds: float | None, no_table: bool
+    session: "Session",
+    live: bool,
+    simulated: bool,
+    symbols: str | None,
+    seconds: float | None,
+    no_table: bool,
 ) -> None:
     """Capture market data and show it moving; Ctrl-C stops."""
+    if live and simulated:
+        raise click.UsageError("--live and --simulated exclude each other")
     settings = session.settings()
-    if mode:
-        settings = settings.model_copy(update={"mode": mode})
-    if symbols:
+    if live or simulated:
+        settings = settings.model_copy(update={"mode": "live" if live else "simulated"})
+    if symbols is not None:
         settings = settings.with_symbols(symbols)
     if no_table:
+        stop_early(seconds)
         from dataflows.running import run
 
         session.start_log(settings)
@@ -71,6 +83,19 @@ def command(
             run(settings)
     else:
         run_and_watch(session, settings, symbols, seconds)
+
+
+def stop_early(seconds: float | None) -> None:
+    """Have SIGTERM end this process with 0 before the flow listens to it itself, and come after so long."""
+
+    def stop(*_: object) -> None:
+        raise SystemExit(0)
+
+    signal.signal(signal.SIGTERM, stop)
+    if seconds is not None:
+        timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM))
+        timer.daemon = True
+        timer.start()
 
 
 @contextmanager
@@ -94,33 +119,45 @@ def run_and_watch(
     session: "Session", settings: "Settings", symbols: str | None, seconds: float | None
 ) -> None:
     """Run the flow as a process and watch it until told to stop; ends as the flow did."""
-    from connectors.children import start_child, stop_child
-    from connectors.mode import decide, store
-    from connectors.plans import venues_of
+    stopped = threading.Event()
+    with stop_signals(stopped):
+        from connectors.children import start_child, stop_child
+        from connectors.mode import decide, store
+        from connectors.plans import venues_of
 
-    decision = decide(settings.mode, settings.data_dir, venues_of(settings))
-    click.echo(decision.said, err=True)
-    directory = store(settings.data_dir, decision.kind)
-    board, look = watch(settings, directory)
-    words = ["operate", *session.words(), "run", "--no-table", f"--{decision.kind}"]
-    if symbols:
-        words += ["--symbols", symbols]
-    until = End(threading.Event(), seconds and time.monotonic() + seconds)
-    with stop_signals(until.stopped), drawing(sys.stdout.isatty()) as (draw, say):
-        by_itself = is_full = True
-        while by_itself and is_full:
-            flow = start_child(words, stdout=DEVNULL, stderr=PIPE, cwd=Path.cwd())
-            try:
-                with saying(flow, say) as last:
-                    by_itself = show(Shown(board, look, decision.kind, flow), draw, until)
-            finally:
-                code = stop_child(flow, STOP_SECONDS)
-            is_full = code != 0 and ended_by_full_disk(last) and has_room_again(directory, say, until)
+        decision = decide(settings.mode, settings.data_dir, venues_of(settings))
+        click.echo(decision.said, err=True)
+        directory = store(settings.data_dir, decision.kind)
+        board, look = watch(settings, directory)
+        words = ["operate", *session.words(), "run", "--no-table", f"--{decision.kind}"]
+        if symbols:
+            words += ["--symbols", symbols]
+        until = End(stopped, None if seconds is None else time.monotonic() + seconds)
+        with drawing(sys.stdout.isatty()) as (draw, say):
+            by_itself = is_full = True
+            while by_itself and is_full:
+                flow = start_child(words, stdout=DEVNULL, stderr=PIPE, cwd=Path.cwd())
+                try:
+                    with saying(flow, say) as last:
+                        by_itself = show(Shown(board, look, decision.kind, flow), draw, until)
+                finally:
+                    code = exit_code(stop_child(flow, STOP_SECONDS), by_itself=by_itself, say=say)
+                is_full = code != 0 and ended_by_full_disk(last) and has_room_again(directory, say, until)
     if by_itself and not code:
         raise TapeError("the flow ended by itself", hint="its last lines say why")
     if code:
         # The flow has said why.
         raise click.exceptions.Exit(code)
+
+
+def exit_code(code: int, *, by_itself: bool, say: Callable[[str], None]) -> int:
+    """What a flow ended with, as one of our exit codes; a signal that was not our own stop is said."""
+    if code >= 0:
+        return code
+    if code == -signal.SIGTERM and not by_itself:
+        return 0  # it did not listen yet, and so had begun nothing
+    say(f"the flow was ended by {signal.Signals(-code).name}")
+    return EXIT_FAILED
 
 
 class End(NamedTuple):

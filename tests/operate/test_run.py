@@ -17,8 +17,9 @@ from connectors import children
 from connectors.errors import TapeError
 from connectors.positions import expected_position
 from connectors.settings import LakeSettings, Settings
+from operate import cli
 from operate.cli import Session
-from operate.run import maintained
+from operate.run import exit_code, maintained
 
 TAPE = [sys.executable, "-m", "operate"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,6 +120,49 @@ def test_a_pipe_gets_lines_and_chosen_symbols_only(tmp_path: Path, runs: list[Ru
 def test_it_ends_by_itself_after_the_seconds_that_were_given(tmp_path: Path, runs: list[Run]) -> None:
     runs.append(Run(tmp_path, "--seconds", "1"))
     assert runs[0].process.wait(PATIENCE_SECONDS) == 0, runs[0].said()
+
+
+def test_without_a_table_it_ends_after_the_seconds_too(tmp_path: Path, runs: list[Run]) -> None:
+    runs.append(Run(tmp_path, "--no-table", "--seconds", "1"))
+    assert runs[0].process.wait(PATIENCE_SECONDS) == 0, runs[0].said()
+
+
+def test_stopped_before_the_flow_has_begun_it_ends_with_0(tmp_path: Path, runs: list[Run]) -> None:
+    runs.append(Run(tmp_path))
+    runs[0].until("mode is simulated")
+    runs[0].end(signal.SIGTERM)
+    assert "connected" not in runs[0].said()
+
+
+def test_a_flow_that_a_stranger_has_ended_is_no_success() -> None:
+    said: list[str] = []
+    assert exit_code(-signal.SIGTERM, by_itself=False, say=said.append) == 0
+    assert exit_code(3, by_itself=True, say=said.append) == 3
+    assert not said
+    assert exit_code(-signal.SIGKILL, by_itself=True, say=said.append) == 1
+    assert exit_code(-signal.SIGTERM, by_itself=True, say=said.append) == 1
+    assert said == ["the flow was ended by SIGKILL", "the flow was ended by SIGTERM"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--live", "--simulated"], "--live and --simulated exclude each other"),
+        (["--symbols", ""], "--symbols names no symbol"),
+        (["--seconds", "nan"], "is not a finite number"),
+        (["--seconds", "-1"], "is not in the range"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(
+    arguments: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["run", *arguments]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_an_unknown_symbol_is_told_with_what_was_meant(tmp_path: Path) -> None:
