@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-# The highest port that there is.
-PORT_MAX = 65_535
+# The highest first port: those behind it must exist too.
+PORT_MAX = 65_500
 
 
 class FiniteRange(click.FloatRange):

@@ -4,12 +4,26 @@ import json
 
 import click
 
+from operate.numbers import PORT_MAX, FiniteRange
+
 
 @click.command("simulate")
 @click.option("--seed", default="1", show_default=True, help="Decides everything that is random.")
-@click.option("--rate", default=20.0, show_default=True, help="Trades a second of each venue; 0: none.")
+@click.option(
+    "--rate",
+    type=FiniteRange(min=0),
+    default=20.0,
+    show_default=True,
+    help="Trades a second of each venue; 0: none.",
+)
 @click.option("--faults", default="", metavar="NAME:PROBABILITY[:SECONDS],…", help="What goes wrong.")
-@click.option("--port", default=0, show_default=True, help="First of several ports; 0: any that are free.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, PORT_MAX),
+    default=0,
+    show_default=True,
+    help="First of several ports; 0: any that are free.",
+)
 @click.option("--venue", "venues", multiple=True, help="Serve only this venue; may be repeated.")
 @click.option("--ids-from", default=0, help="Added to the first trade id of every symbol.")
 @click.option("--attached", is_flag=True, help="Stop when standard input ends, as it does with a parent.")
@@ -26,19 +40,14 @@ def command(
     Of a venue, each second: stall, id_reset, shutdown.
     Of a REST request: rest_slow, rest_error, rest_throttle, rest_html, rest_reset, retention.
     """
-    from connectors.errors import TapeError, unknown
-    from simulator.faults import parse_faults
+    from connectors.errors import unknown
     from simulator.server import SimulatedVenues, serve
     from simulator.venues import FACES
 
     for venue in venues:
         if venue not in FACES:
             raise unknown("venue", venue, FACES)
-    try:
-        given = parse_faults(faults)
-    except ValueError as error:
-        raise TapeError(str(error)) from None
     sim = SimulatedVenues(
-        seed=seed, rate=rate, faults=given, port=port, venues=venues or tuple(FACES), ids_from=ids_from
+        seed=seed, rate=rate, faults=faults, port=port, venues=venues or tuple(FACES), ids_from=ids_from
     )
     serve(sim, lambda addresses: click.echo(json.dumps(addresses)), attached=attached)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
 
+from connectors.errors import TapeError, unknown
 from simulator.venues.protocol import Outgoing
 from simulator.websocket import Wire
 
@@ -74,20 +75,22 @@ class Fault:
 
 
 def parse_faults(text: str) -> dict[str, Fault]:
-    """Faults from `name:probability[:seconds],…`; raises ValueError for one that is not."""
+    """Faults from `name:probability[:seconds],…`; raises TapeError for one that is not."""
     faults: dict[str, Fault] = {}
     for part in filter(None, (one.strip() for one in text.split(","))):
         name, *numbers = part.split(":")
         if name not in FAULTS:
-            raise ValueError(f"no fault {name!r}; there are {', '.join(FAULTS)}")
+            raise unknown("fault", name, FAULTS)
+        if name in faults:
+            raise TapeError(f"fault {name!r} is named twice")
         if not 1 <= len(numbers) <= 2:
-            raise ValueError(f"{part!r} is not name:probability or name:probability:seconds")
-        probability, seconds = (
-            float(numbers[0]),
-            float(numbers[1]) if len(numbers) == 2 else SECONDS.get(name, 0.0),
-        )
+            raise TapeError(f"{part!r} is not name:probability or name:probability:seconds")
+        try:
+            probability, seconds, *_ = *map(float, numbers), SECONDS.get(name, 0.0)
+        except ValueError:
+            raise TapeError(f"{part!r} holds something that is not a number") from None
         if not (0 <= probability <= 1 and 0 <= seconds < 1e9):
-            raise ValueError(f"{part!r}: a probability is 0 to 1, and seconds are not negative")
+            raise TapeError(f"{part!r}: a probability is 0 to 1, and seconds are not negative")
         faults[name] = Fault(probability, seconds)
     return faults
 

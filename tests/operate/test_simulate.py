@@ -68,7 +68,11 @@ def test_venue_and_ports_may_be_chosen() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--faults", "gaps:0.1"], "no fault 'gaps'; there are drop, duplicate"),
+        (["--faults", "gaps:0.1"], "unknown fault 'gaps'"),
+        (["--faults", "dorp:0.1"], "did you mean drop?"),
+        (["--port", "99999"], "99999 is not in the range"),
+        (["--rate", "-1"], "is not in the range"),
+        (["--rate", "nan"], "'nan' is not a finite number"),
         (["--venue", "krakn"], "did you mean kraken?"),
     ],
 )

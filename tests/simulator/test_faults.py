@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from connectors.errors import TapeError
 from simulator.faults import (
     BOMB_BYTES,
     FAULTS,
@@ -138,8 +139,24 @@ def test_faults_are_read_from_text() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["gaps:0.1", "drop", "drop:2", "drop:0.1:2:3", "delay:0.1:-1", "drop:often", "drop:nan"]
+    ("text", "why"),
+    [
+        ("gaps:0.1", "unknown fault 'gaps'"),
+        ("drop", "is not name:probability"),
+        ("drop:2", "a probability is 0 to 1"),
+        ("drop:0.1:2:3", "is not name:probability"),
+        ("delay:0.1:-1", "seconds are not negative"),
+        ("drop:often", "not a number"),
+        ("drop:nan", "a probability is 0 to 1"),
+        ("drop:0.1,drop:0.2", "'drop' is named twice"),
+    ],
 )
-def test_what_is_no_fault_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r".+"):
+def test_what_is_no_fault_is_refused(text: str, why: str) -> None:
+    with pytest.raises(TapeError, match=why):
         parse_faults(text)
+
+
+def test_a_misspelt_fault_is_told_with_what_was_meant() -> None:
+    with pytest.raises(TapeError) as refused:
+        parse_faults("dorp:0.1")
+    assert refused.value.hint == "did you mean drop?"
