@@ -5,14 +5,26 @@ from pathlib import Path
 
 import click
 
+from operate.numbers import PORT_MAX, FiniteRange
+
 
 @click.command("replay")
 @click.argument("directory", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="DIR")
 @click.option("--serve", "serves", is_flag=True, required=True, help="Serve it in the venue's own protocol.")
 @click.option(
-    "--speed", default=1.0, show_default=True, help="Times the recorded pace; 0: as fast as can be."
+    "--speed",
+    type=FiniteRange(min=0),
+    default=1.0,
+    show_default=True,
+    help="Times the recorded pace; 0: as fast as can be.",
 )
-@click.option("--port", default=0, show_default=True, help="First of two ports; 0: any that are free.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, PORT_MAX),
+    default=0,
+    show_default=True,
+    help="First of two ports; 0: any that are free.",
+)
 def command(directory: Path, serves: bool, speed: float, port: int) -> None:
     """Serve a recorded journal in its venue's own protocol.
 

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple, Self
 import msgspec
 from websockets.frames import Opcode
 
-from connectors.errors import unknown
+from connectors.errors import TapeError, unknown
 from connectors.journal import JournalReader
+from connectors.segments import segment_paths
 from connectors.venues.protocol import Instrument
 from schemas import Frame
 from simulator import http, websocket
@@ -145,6 +146,10 @@ class ReplayedVenue:
         """`speed` multiplies the recorded pace; 0: as fast as the client reads."""
         self.directory, self.shard = directory, directory.resolve().name
         self.venue = self.shard.rpartition("-")[0]
+        if self.venue not in FACES and not segment_paths(directory):
+            raise TapeError(
+                f"no journal in {directory}", hint="name the directory of a shard, such as journal/binance-0"
+            )
         if self.venue not in FACES:
             raise unknown("venue", self.venue or self.shard, FACES)
         self.face, self.speed, self.port = FACES[self.venue], speed, port

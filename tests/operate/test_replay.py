@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from websockets.sync.client import connect
 
 from connectors.journal import Journal
+from operate import cli
 from simulator.frames import frames
 
 ROOT = Path(__file__).parent.parent.parent
@@ -41,3 +43,20 @@ def test_it_serves_until_told_to_stop(tmp_path: Path) -> None:
             assert process.wait(timeout=10) == 0
         finally:
             process.kill()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "name the directory of a shard"),
+        (["--speed", "nan"], "'nan' is not a finite number"),
+        (["--speed", "-1"], "is not in the range"),
+        (["--port", "99999"], "99999 is not in the range"),
+    ],
+)
+def test_what_cannot_be_replayed_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    (tmp_path / "journal" / "binance-0").mkdir(parents=True)
+    assert cli.run(["replay", str(tmp_path / "journal"), "--serve", *arguments]) == 2
+    assert words in capsys.readouterr().err
