@@ -119,9 +119,11 @@ def replayed(
 
 
 def begins(facts: Facts, shard: str) -> bool:
-    """Whether bronze has a shard's first frame."""
+    """Whether bronze has a shard's first frame, or never had any."""
+    if facts.start(shard).position:
+        return True
     ranges = facts.rows.frames.positions.account((shard,)).ranges
-    return bool(facts.start(shard).position) or not ranges or ranges[0][0] == 1
+    return ranges[0][0] == 1 if ranges else not facts.table(Frame).tokens[shard].removed
 
 
 def make(directory: Path, facts: Facts, bronze: Opened, sums: Sums, offences: Offences) -> None:
