@@ -286,12 +286,10 @@ def leaves(values: Mapping[str, Any], key: Key = ()) -> Iterator[tuple[Key, Any]
 
 
 def origin(origins: Mapping[Key, str], key: Key) -> str | None:
-    """Where a key was set: itself, or the inline table around it."""
-    while key:
-        if key in origins:
-            return origins[key]
-        key = key[:-1]
-    return None
+    """Where a key was set: itself, the inline table around it, or what is inside it."""
+    around = (origins[key[:size]] for size in range(len(key), 0, -1) if key[:size] in origins)
+    inside = (place for other, place in origins.items() if other[: len(key)] == key)
+    return next(around, None) or next(inside, None)
 
 
 HEADER = re.compile(r"\s*\[([^\[\]]+)\]")

@@ -336,6 +336,14 @@ class Settings(BaseSettings):
             for name, table in ({name: {} for name in SYMBOLS} | dict(venues)).items()
         }
 
+    @field_validator("data_dir", mode="before")
+    @classmethod
+    def named(cls, data_dir: Any) -> Any:
+        """No name is the working directory, which nobody means."""
+        if data_dir == "":
+            raise ValueError('is empty (try "data")')
+        return data_dir
+
     def enabled(self) -> dict[str, VenueSettings]:
         """The venues that are captured."""
         return {name: venue for name, venue in self.venues.items() if venue.enabled}

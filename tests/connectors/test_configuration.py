@@ -212,3 +212,17 @@ def test_what_others_put_into_the_environment_is_not_a_setting() -> None:
     assert load(environment=added).origins == {}
     # One underscore more, and it is ours.
     assert load(environment={"TAPE_METRICS__PORT": "7"}).settings.metrics.port == 7
+
+
+def test_an_empty_data_directory_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"^TAPE_DATA_DIR: data_dir: is empty"):
+        load(environment={"TAPE_DATA_DIR": ""})
+
+
+def test_an_unknown_venue_of_the_environment_is_told_with_its_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    variable = "TAPE_VENUES__KRAKN__SYMBOLS"
+    with pytest.raises(SettingsError, match=rf"^{variable}: venues.krakn: unknown venue .*kraken"):
+        load(environment={variable: "BTC-USD"})
