@@ -81,23 +81,28 @@ def read_all(payloads: list[bytes], read: msgspec.json.Decoder[Any], start: byte
 def among(found: Sequence[Decoded], others: Sequence[Decoded]) -> list[Decoded]:
     """Trades of some frames with what the frames among them became.
 
-    A quote has nothing to do with trades: it waits for the end of their run. All else comes in its place.
+    A quote has nothing to do with trades: it waits for the end of their run. Any other record ends the run,
+    and what its frame became stays together.
     """
     run = found[0]
     if not isinstance(run, Run):
         return sorted([*found, *others], key=position)
+    ends = {position(record) for record in others if type(record) is not Quote}
     result: list[Decoded] = []
+    waiting: list[Decoded] = []
     done = 0
     for record in others:
-        if type(record) is not Quote:
-            here = bisect_left(run.frames, position(record), done, key=attrgetter("position"))
-            if done < here:
-                result.append(run.cut(done, here))
-            result.append(record)
-            done = here
+        if position(record) not in ends:
+            waiting.append(record)
+            continue
+        here = bisect_left(run.frames, position(record), done, key=attrgetter("position"))
+        if done < here:
+            result.append(run.cut(done, here))
+        result += [*waiting, record]
+        waiting, done = [], here
     if done < len(run):
         result.append(run.cut(done, len(run)))
-    return result + [record for record in others if type(record) is Quote]
+    return result + waiting
 
 
 def alone(lines: bytes, count: int, start: bytes, end: bytes) -> bool:

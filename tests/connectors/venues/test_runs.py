@@ -11,7 +11,7 @@ from connectors.venues.decoding import guarded
 from connectors.venues.protocol import FRAME_BYTES_MAX, Decoded
 from connectors.venues.runs import flat
 from connectors.venues.shipped import shipped_instruments
-from schemas import DeadLetter, Frame, Trade
+from schemas import DeadLetter, Frame, Quote, Trade
 from schemas.run import records_of
 from tests.connectors.venues.test_mutations import mutated, table
 
@@ -168,3 +168,21 @@ def test_a_parser_alone_gives_the_same_as_a_decoder_of_runs() -> None:
     assert guarded(binance.parse)(frames, instruments) == records_of(
         binance.BINANCE.decode_many(frames, instruments)
     )
+
+
+def test_what_a_frame_became_stays_together_and_quotes_stay_in_order() -> None:
+    """One frame has a quote and a quote that cannot be read: the latter counts behind the former."""
+
+    def ticker(bid: str, *more: str) -> bytes:
+        quotes = [
+            f'{{"symbol":"BTC/USD","bid":{one},"bid_qty":1,"ask":9000,"ask_qty":1}}' for one in (bid, *more)
+        ]
+        return f'{{"channel":"ticker","type":"update","data":[{",".join(quotes)}]}}'.encode()
+
+    sent = [*good("kraken", 2), ticker("1"), *good("kraken", 2, 3), ticker("2", '"x"'), ticker("3")]
+    sent += good("kraken", 2, 5)
+    frames = framed("kraken", sent)
+    together = VENUES["kraken"].decode_many(frames, shipped_instruments("kraken"))
+    assert records_of(together) == one_by_one("kraken", frames)
+    shown = [one.bid_price if isinstance(one, Quote) else type(one).__name__ for one in together]
+    assert shown == ["Run", "1", "2", "DeadLetter", "Run", "3"]
