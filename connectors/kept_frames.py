@@ -27,14 +27,15 @@ POSITION_MAX = 2**63 - 1
 
 
 class KeptFrames:
-    """Reads as a journal's reader does, from the oldest frame that is kept on."""
+    """Reads as a journal's reader does, behind a position or from the oldest frame that is kept on."""
 
-    def __init__(self, table: Table, journal: Path, shard: str) -> None:
+    def __init__(self, table: Table, journal: Path, shard: str, position: int = 0) -> None:
         token = tokens_of(table).get(shard)
         end = token.position if token else 0
-        self.position = 0
-        self._published = published(table, shard, end)
-        self._journal = JournalReader(journal, exchange=venue(shard), shard=shard, position=end)
+        self.position = position
+        self._published = published(table, shard, end, position + 1)
+        beyond = max(end, position)
+        self._journal = JournalReader(journal, exchange=venue(shard), shard=shard, position=beyond)
 
     def read(self, frames_max: int) -> list[Frame]:
         """The next frames, at most so many; of the table and of the journal never at once."""
@@ -51,11 +52,11 @@ class KeptFrames:
         self._journal.close()
 
 
-def published(table: Table, shard: str, end: int) -> Iterator[Frame]:
-    """The frames of a shard that the table has, in order, some at a time."""
+def published(table: Table, shard: str, end: int, begin: int = 1) -> Iterator[Frame]:
+    """The frames of a shard that the table has between these positions, in order, some at a time."""
     wanted = table.schema().select(*Frame.__struct_fields__)
     files = extents(table, shard)
-    first = min((lower for lower, _, _ in files), default=end + 1)
+    first = max(begin, min((lower for lower, _, _ in files), default=end + 1))
     while first <= end:
         last = min(end, first + READ_POSITIONS - 1)
         near = [task for lower, upper, task in files if lower <= last and upper >= first]

@@ -1,7 +1,8 @@
 """`tape dead-letters`: what was refused and why, its bytes, and what today's code would make of it.
 
-The journal is the truth: it is read from its beginning through every step that can refuse, as some refusals
-depend on what came before. Looking changes nothing; what is published goes into the journal again.
+What the lake has is told from there. What it has not yet is made from the journal: that is read from its
+beginning through every step that can refuse, as some refusals depend on what came before. Looking changes
+nothing; what is published goes into the journal again.
 """
 
 from base64 import b64encode
@@ -10,23 +11,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import click
+import msgspec
 
 from connectors.venues import VENUES
 from operate.cli import Session
 from operate.decode import KINDS, Moment, plain
+from operate.journal import READ_FRAMES, frames
 from operate.table import json_option, print_rows
-from schemas import Control, DeadLetter, Quote, Trade
+from schemas import Control, DeadLetter, Frame, Quote, Trade
 from schemas.health import Reason
 from schemas.run import records_of
 
 if TYPE_CHECKING:
     from dataflows.engine import Step
     from dataflows.steps.batch import Batch
-    from schemas import Frame
+    from query.files import Wanted
+    from query.reader import Reader
 
 # Of a payload on a screen: hostile ones have megabytes.
 SHOWN_CHARACTERS_MAX = 2_000
+# Of what the journal has no more, so many frames are read before the one that is meant: some refusals depend
+# on messages shortly before, and all that ever came would take hours.
+FRAMES_BEFORE = 20_000
 
+COLUMNS_STORED = DeadLetter.__struct_fields__  # the bytes last
 Message = Trade | Quote | Control | DeadLetter
 ACCEPTED = (KINDS[Trade], KINDS[Quote])
 
@@ -65,14 +73,68 @@ def list_them(
     """Count dead letters by venue, stage and reason, with the newest of each."""
     found = (
         letter
-        for journal in chosen(session, directory)
-        if venue in (None, journal.name.rpartition("-")[0])
-        for batch, _ in judged(journal)
-        for letter in batch.records
-        if type(letter) is DeadLetter and letter.received >= since and reason in (None, letter.reason)
+        for letter in letters(session, directory)
+        if venue in (None, letter.exchange) and reason in (None, letter.reason) and letter.received >= since
     )
     rows = [listed(one) for one in found] if each else counted(found)
     print_rows(rows, as_json=as_json, columns=COLUMNS_EACH if each else COLUMNS)
+
+
+def letters(session: Session, directory: Path | None) -> Iterator[DeadLetter]:
+    """Those of the lake and its tail, without their bytes, then those that the journals have beyond."""
+    from connectors.segments import newest_position
+    from connectors.tokens import tokens_of
+
+    journals = list(chosen(session, directory))
+    reader = None if directory else lake_of(session)
+    published: dict[str, int] = {}
+    staged: set[str] = set()
+    if reader is not None:
+        published = {name: one.position for name, one in tokens_of(reader.at(DeadLetter).table).items()}
+        for letter in stored(reader, {}, COLUMNS_STORED[:-1]):
+            if letter.platform_sequence > published.get(letter.shard, 0):
+                staged.add(letter.message_id)
+            yield letter
+    for journal in journals:
+        end = published.get(journal.name, 0)
+        if newest_position(journal) <= end:
+            continue
+        for batch, _ in judged(journal, frames(journal, None)):
+            found = [record for record in batch.records if type(record) is DeadLetter]
+            yield from (one for one in found if one.platform_sequence > end and one.message_id not in staged)
+
+
+def lake_of(session: Session) -> "Reader | None":
+    """The tables of the store that runs or ran last; None where there are none yet."""
+    from connectors.catalog import LakeError
+    from connectors.mode import remembered, store
+    from connectors.slots import read
+    from operate.answers import reader_of
+
+    settings = session.settings()
+    directory = store(settings.data_dir, remembered(settings.mode, settings.data_dir))
+    if read(directory) is None or not (settings.lake.catalog or (directory / "catalog.db").exists()):
+        return None
+    reader = reader_of(session)
+    try:
+        reader.at(DeadLetter)
+    except LakeError:
+        return None
+    return reader
+
+
+def stored(reader: "Reader", wanted: "Wanted", columns: Sequence[str]) -> Iterator[DeadLetter]:
+    """Dead letters of the lake and its tail, in the order in which they were received."""
+    import pyarrow as pa
+
+    part = reader.at(DeadLetter).part(wanted, columns=columns)
+    rows = reader.ask(f"from ({part.sql}) order by received, message_id", part)
+    for batch in rows.to_batches():
+        plain = [
+            each.cast(pa.int64()) if pa.types.is_timestamp(each.type) else each for each in batch.columns
+        ]
+        for values in zip(*(column.to_pylist() for column in plain), strict=True):
+            yield DeadLetter(**{"payload": b"", **dict(zip(columns, values, strict=True))})
 
 
 COLUMNS = ("exchange", "stage", "reason", "count", "newest", "message_id", "detail")
@@ -104,12 +166,16 @@ def listed(letter: DeadLetter) -> dict[str, object]:
 @of_journals
 def show(session: Session, directory: Path | None, as_json: bool, message_id: str) -> None:
     """Print a dead letter: why it was refused, where it is, and the bytes of its frame."""
-    import msgspec
-
     from connectors.errors import TapeError
     from connectors.text import visible
+    from query.files import only
 
-    letter = judgements(session, directory, [message_id])[0].message
+    place(message_id)
+    reader = None if directory else lake_of(session)
+    known = stored(reader, {"message_id": only(message_id)}, COLUMNS_STORED) if reader else iter(())
+    letter: Message | None = next(known, None)
+    if letter is None:
+        letter = judgements(session, directory, [message_id])[0].message
     if type(letter) is not DeadLetter:
         raise TapeError(
             f"{message_id} is no dead letter", hint=f"`tape dead-letters retry {message_id}` says what it is"
@@ -187,7 +253,7 @@ class Judgement(NamedTuple):
     message_id: str
     now: str  # its kind, or `duplicate`, or `nothing` where the frame holds fewer messages
     message: Message | None
-    frame: "Frame | None" = None
+    frame: Frame | None = None
 
     def row(self) -> dict[str, object]:
         """For a table."""
@@ -202,22 +268,59 @@ class Judgement(NamedTuple):
 def judgements(session: Session, directory: Path | None, message_ids: Sequence[str]) -> list[Judgement]:
     """Each of these messages as today's code makes it."""
     from connectors.errors import TapeError
+    from connectors.segments import first_position, segment_paths
 
+    reader = None if directory else lake_of(session)
     known: dict[str, Judgement] = {}
     places = {one: place(one) for one in message_ids}
     for shard in {shard for shard, _, _ in places.values()}:
+        (journal,) = chosen(session, directory, shard)
+        oldest = first_position(segment_paths(journal)[0])
         wanted = {one: (position, index) for one, (name, position, index) in places.items() if name == shard}
-        for batch, messages in judged(*chosen(session, directory, shard)):
-            for message_id, (position, index) in wanted.items():
-                if batch.first <= position <= batch.last:
-                    of_frame = [one for one in messages if one.platform_sequence == position]
-                    known[message_id] = judge(message_id, of_frame[index : index + 1], batch)
-            if batch.last >= max(position for position, _ in wanted.values()):
-                break
+        gone = {one: at for one, at in wanted.items() if reader and at[0] < oldest}
+        for one, at in gone.items():
+            assert reader is not None
+            known |= judged_of(journal, kept(reader, journal, at[0]), {one: at})
+        if wanted.keys() - gone:
+            rest = {one: at for one, at in wanted.items() if one not in gone}
+            known |= judged_of(journal, frames(journal, None), rest)
     for message_id in message_ids:
         if message_id not in known:
-            raise TapeError(f"{message_id}: the journal does not hold that frame")
+            raise TapeError(
+                f"{message_id}: the journal does not hold that frame",
+                hint="nor do the tables, as far as there are any",
+            )
     return [known[one] for one in message_ids]
+
+
+def judged_of(
+    journal: Path, taken: Iterator[list[Frame]], wanted: dict[str, tuple[int, int]]
+) -> dict[str, Judgement]:
+    """What is found of these messages, by position and index."""
+    found: dict[str, Judgement] = {}
+    end = max(position for position, _ in wanted.values())
+    for batch, messages in judged(journal, taken):
+        for message_id, (position, index) in wanted.items():
+            if any(frame.position == position for frame in batch.frames):
+                of_frame = [one for one in messages if one.platform_sequence == position]
+                found[message_id] = judge(message_id, of_frame[index : index + 1], batch)
+        if batch.last >= end:
+            break
+    return found
+
+
+def kept(reader: "Reader", journal: Path, position: int) -> Iterator[list[Frame]]:
+    """The frames before a position and on, which the journal has no more."""
+    from connectors.kept_frames import KeptFrames
+    from schemas.iceberg import TABLES
+
+    table = reader.load(TABLES[Frame].name)
+    taken = KeptFrames(table, journal, journal.name, max(0, position - FRAMES_BEFORE))
+    try:
+        while found := taken.read(READ_FRAMES):
+            yield found
+    finally:
+        taken.close()
 
 
 def judge(message_id: str, found: list[Message], batch: "Batch") -> Judgement:
@@ -258,15 +361,14 @@ def chosen(session: Session, directory: Path | None, shard: str | None = None) -
     return list(journals(session, directory, shard))
 
 
-def judged(journal: Path) -> "Iterator[tuple[Batch, list[Message]]]":
-    """Each batch of a journal behind the steps that refuse, and its messages as they were before the last."""
+def judged(journal: Path, read: Iterator[list[Frame]]) -> "Iterator[tuple[Batch, list[Message]]]":
+    """Each batch of frames behind the steps that refuse, and its messages as they were before the last."""
     from dataflows.chain import chain
     from dataflows.steps.batch import batch_of
-    from operate.journal import frames
 
     checks: list[Step] = []
     before: list[Frame] = []
-    for taken in frames(journal, None):
+    for taken in read:
         if not checks:
             before = instruments_before(journal, taken[0])
             steps = chain(VENUES)
@@ -281,7 +383,7 @@ def judged(journal: Path) -> "Iterator[tuple[Batch, list[Message]]]":
         yield drop_duplicates.step(batch), messages
 
 
-def instruments_before(journal: Path, first: "Frame") -> "list[Frame]":
+def instruments_before(journal: Path, first: Frame) -> list[Frame]:
     """What a journal whose beginning was removed does not say any more: the venue's instruments, as kept."""
     from msgspec.structs import replace
 

@@ -89,12 +89,20 @@ def test_a_journal_that_begins_behind_what_the_table_has_is_a_loss_that_is_told(
     journal.close()
 
 
+@pytest.mark.parametrize("position", [0, 90, IN_TABLE, IN_TABLE + 30])
+def test_it_goes_on_behind_a_position(table: Table, journal: Journal, seed: int, position: int) -> None:
+    found = KeptFrames(table, journal.directory, SHARD, position)
+    assert read_all(found, Random(seed)) == wanted(position + 1, IN_ALL)
+    journal.close()
+
+
 def test_a_table_that_knows_nothing_of_a_shard_leaves_it_to_its_journal(table: Table, tmp_path: Path) -> None:
     new = Journal.open(tmp_path / NEW, exchange="binance", shard=NEW, now=0)
     new.append([entry(frame_at(NEW, position)) for position in range(1, 6)])
     new.close()
     kept = KeptFrames(table, tmp_path / NEW, NEW)
     assert kept.read(500) == [frame_at(NEW, position) for position in range(1, 6)]
+    kept.close()
     assert oldest(table, NEW) is None
 
 

@@ -7,14 +7,17 @@ from typing import Any
 
 import msgspec
 import pytest
+from bytewax.recovery import init_db_dir
 
 from connectors.blocks import Entry
 from connectors.journal import Journal
 from connectors.journal_reader import JournalReader
 from connectors.segments import segment_paths
+from connectors.slots import open_store
 from connectors.venues import VENUES
 from connectors.venues.protocol import instrument
 from operate import cli
+from tests.campaigns.kept import flow
 
 NOW = 1_700_000_000_000_000
 SECOND = 1_000_000
@@ -189,6 +192,47 @@ def test_a_journal_whose_beginning_is_gone_is_read_with_the_kept_instruments(
     kept.write_bytes(msgspec.json.encode([LISTED]))
     rows = told(capsys, "list", "--each")
     assert [row["message_id"] for row in rows] == [f"binance:binance-0:{at}:0" for at in (3, 5, 7)]
+
+
+@pytest.mark.parametrize("trimmed", [False, True])
+def test_what_the_lake_has_is_told_though_the_journal_is_trimmed(
+    directory: Path, capsys: pytest.CaptureFixture[str], trimmed: bool
+) -> None:
+    root = directory.parent.parent
+    open_store(root, "simulated", ["binance-0", "binance-1"])
+    kept = root / "instruments" / "binance.json"
+    kept.parent.mkdir()
+    kept.write_bytes(msgspec.json.encode([LISTED]))
+    (root / "recovery").mkdir()
+    init_db_dir(root / "recovery", 2)
+    before = told(capsys, "list", "--each")
+    shown = told(capsys, "show", before[0]["message_id"])
+    flow(root)
+    journal = Journal.open(
+        directory, exchange="binance", shard="binance-0", now=NOW, segment_bytes_max=1, expected_position=8
+    )
+    # Beyond the lake: one refused, one as before that is still accepted.
+    journal.append([(NOW + 9 * SECOND, CONNECTION, 9, "data", b"{")])
+    journal.append([(NOW + 10 * SECOND, CONNECTION, 10, "data", trade(10, "5.00000000"))])
+    if trimmed:
+        assert journal.remove_through(8)
+    journal.close()
+    rows = told(capsys, "list", "--each")
+    assert rows[:-1] == before
+    assert [row["message_id"] for row in rows[-1:]] == ["binance:binance-0:9:0"]
+    assert [row["message_id"] for row in told(capsys, "list", "--each", "--reason", "conflict")] == [
+        "binance:binance-0:4:0"
+    ]
+    assert told(capsys, "show", before[0]["message_id"]) == shown
+    asked = [f"binance:binance-0:{position}:0" for position in (3, 4, 6, 8, 10)]
+    retried = told(capsys, "retry", *asked, code=1)
+    assert [row["now"] for row in retried] == ["dead_letter", "dead_letter", "trade", "duplicate", "trade"]
+    assert cli.run(["dead-letters", "retry", "--publish", asked[2]]) == 0
+    assert capsys.readouterr().err.startswith("1 accepted, 0 not; 1 journalled again")
+    reader = JournalReader(directory, exchange="binance", shard="binance-0", position=10)
+    (again,) = reader.read(100)
+    reader.close()
+    assert (again.received, again.number, again.payload) == (NOW + 6 * SECOND, 6, PAYLOADS[4])
 
 
 def test_an_empty_store_says_where_it_looked(
