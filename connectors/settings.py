@@ -45,6 +45,18 @@ def known_venue(name: str) -> str:
     raise ValueError(f"unknown venue ({known})")
 
 
+def known_table(name: str) -> str:
+    """The name of a table of ours, or ValueError with the nearest one."""
+    from schemas.iceberg import TABLES  # noqa: PLC0415  # half a second, for the few who name one
+
+    tables = [table.name for table in TABLES.values()]
+    if name in tables:
+        return name
+    meant = nearest(name, tables)
+    known = f"did you mean {meant}?" if meant else f"known: {', '.join(tables)}"
+    raise ValueError(f"unknown table ({known})")
+
+
 def canonical(symbol: str) -> str:
     """A symbol in our spelling, or ValueError with the nearest one."""
     if SYMBOL.fullmatch(symbol):
@@ -241,7 +253,7 @@ class LakeSettings(Section):
         description="how often at most a table is committed to; more often makes more and smaller files",
     )
     maintain: Switch = Field(default=True, description="`tape run` looks after the tables while it runs")
-    retention_days: dict[str, Annotated[Whole, Field(ge=1)]] = Field(
+    retention_days: dict[Annotated[str, AfterValidator(known_table)], Annotated[Whole, Field(ge=1)]] = Field(
         default={}, description="by table, how many days are kept; one that is not named keeps everything"
     )
     reader_seconds: Number = Field(

@@ -226,3 +226,10 @@ def test_an_unknown_venue_of_the_environment_is_told_with_its_variable(
     variable = "TAPE_VENUES__KRAKN__SYMBOLS"
     with pytest.raises(SettingsError, match=rf"^{variable}: venues.krakn: unknown venue .*kraken"):
         load(environment={variable: "BTC-USD"})
+
+
+def test_days_for_a_table_that_does_not_exist_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, '[lake]\nretention_days = { "bronze.frame" = 3, "silver.trades" = 3 }\n')
+    assert problems(path) == [
+        "tape.toml:2: lake.retention_days.bronze.frame: unknown table (did you mean bronze.frames?)"
+    ]

@@ -108,5 +108,6 @@ def test_what_is_asked_for_amiss_is_refused(lake: Job, capsys: pytest.CaptureFix
     Path("tape.toml").write_text('[lake]\nretention_days = { "silver.trade" = 3 }\n')
     assert run(["maintain", "retain"]) == 2
     assert "did you mean silver.trades?" in capsys.readouterr().err
+    Path("tape.toml").unlink()
     assert run(["maintain", "compact", "--live"]) == 2
     assert "holds no store" in capsys.readouterr().err
