@@ -5,6 +5,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,6 +25,7 @@ from connectors.addresses import address, known_catalog, known_warehouse, web_ad
 from connectors.errors import TapeError, nearest, unknown
 from connectors.venues import VENUES
 from connectors.venues.protocol import FRAME_BYTES_MAX
+from connectors.venues.shipped import shipped_instruments
 
 # What is captured when nobody says otherwise.
 SYMBOLS: Mapping[str, tuple[str, ...]] = {name: venue.symbols for name, venue in VENUES.items()}
@@ -59,9 +61,29 @@ def known_table(name: str) -> str:
 
 def canonical(symbol: str) -> str:
     """A symbol in our spelling, or ValueError with the nearest one."""
+    if meant := unswapped(symbol):
+        raise ValueError(f'unknown symbol "{symbol}" (did you mean "{meant}"?)')
     if SYMBOL.fullmatch(symbol):
         return symbol
     raise ValueError(f'expected symbols as BASE-QUOTE, got "{symbol}" (try "{suggest_symbol(symbol)}")')
+
+
+@cache
+def quote_currencies() -> frozenset[str]:
+    """What prices are in, as far as we know markets."""
+    return frozenset(each.quote for name in VENUES for each in shipped_instruments(name).values())
+
+
+def unswapped(symbol: str) -> str | None:
+    """The symbol that was meant by one with two letters of its quote currency swapped; None for any other.
+
+    Venues list new markets every day, so no more than this is known to be a mistake without asking them.
+    """
+    base, dash, quote = symbol.partition("-")
+    if quote in quote_currencies():
+        return None
+    swaps = (f"{quote[:at]}{quote[at + 1]}{quote[at]}{quote[at + 2 :]}" for at in range(len(quote) - 1))
+    return next((f"{base}{dash}{swap}" for swap in swaps if swap in quote_currencies()), None)
 
 
 def suggest_symbol(text: str, known: Iterable[str] = ()) -> str:
@@ -69,7 +91,7 @@ def suggest_symbol(text: str, known: Iterable[str] = ()) -> str:
     known = list(known) or sorted({symbol for symbols in SYMBOLS.values() for symbol in symbols})
     plain = re.sub(r"[/_: ]", "-", text.strip().upper())
     if SYMBOL.fullmatch(plain):
-        return plain
+        return unswapped(plain) or plain
     joined = [symbol for symbol in known if symbol.replace("-", "") == plain]
     begun = [symbol for symbol in known if plain and symbol.startswith(f"{plain}-")]
     return (joined + begun + [nearest(plain, known) or known[0]])[0]
@@ -383,7 +405,7 @@ def parse_symbols(text: str, configured: Mapping[str, tuple[str, ...]]) -> dict[
         venue, colon, symbol = part.rpartition(":")
         if colon and venue not in SYMBOLS:
             raise unknown("venue", venue, SYMBOLS)
-        if not SYMBOL.fullmatch(symbol):
+        if not SYMBOL.fullmatch(symbol) or unswapped(symbol):
             meant = suggest_symbol(symbol, SYMBOLS.get(venue, ()))
             raise TapeError(f"unknown symbol {symbol!r}", hint=f"did you mean {venue}{colon}{meant}?")
         for name in [venue] if colon else trading_in(symbol.partition("-")[2], configured):

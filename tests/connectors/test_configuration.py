@@ -233,3 +233,10 @@ def test_days_for_a_table_that_does_not_exist_are_refused(tmp_path: Path) -> Non
     assert problems(path) == [
         "tape.toml:2: lake.retention_days.bronze.frame: unknown table (did you mean bronze.frames?)"
     ]
+
+
+def test_swapped_letters_of_a_quote_currency_are_refused_and_new_markets_are_not(tmp_path: Path) -> None:
+    path = written(tmp_path, '[venues.kraken]\nsymbols = ["BTC-UDS", "NEW-USD", "BCT-USD", "BTC-USD1"]\n')
+    assert problems(path) == [
+        'tape.toml:2: venues.kraken.symbols: unknown symbol "BTC-UDS" (did you mean "BTC-USD"?)'
+    ]

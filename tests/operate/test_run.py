@@ -167,7 +167,7 @@ def test_what_cannot_be_meant_is_refused(
 
 def test_an_unknown_symbol_is_told_with_what_was_meant(tmp_path: Path) -> None:
     done = subprocess.run(
-        [*TAPE, "run", "--simulated", "--symbols", "binance:BTC-USTD"],
+        [*TAPE, "run", "--seconds", "1", "--symbols", "binance:BTC-USTD"],
         capture_output=True,
         text=True,
         timeout=PATIENCE_SECONDS,
@@ -175,8 +175,9 @@ def test_an_unknown_symbol_is_told_with_what_was_meant(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 2
-    assert "did you mean BTC-USDT?" in done.stderr
+    assert "did you mean binance:BTC-USDT?" in done.stderr
     assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())  # nobody was asked and nothing was decided
 
 
 def test_killed_and_started_again_it_resumes_where_it_was(tmp_path: Path, runs: list[Run]) -> None:
