@@ -90,10 +90,14 @@ class Book:
             del self.gaps[next(iter(self.gaps))]
 
     def resolve(self, series: int, first: int, time: int) -> list[Span]:
-        """Say where gaps end now that the trade after them is known; returns what they overlapped before."""
+        """Say where gaps end now that the trade after them is known; returns what they overlapped before.
+
+        Of another series any trade will do that is not older: a series that has ended has no next trade.
+        """
         before: list[Span] = []
         for gap, (since, until) in self.gaps.items():
-            if until is None and gap[0] == series and gap[2] < first:
+            after = gap[2] < first if gap[0] == series else since <= time
+            if until is None and after:
                 before.append((since, until))
                 self.gaps[gap] = since, max(since, time)
         self.unresolved = any(until is None for _, until in self.gaps.values())

@@ -47,14 +47,26 @@ def test_a_gap_overlaps_the_closed_windows_between_its_neighbours(kit: Any, seed
 def test_a_gap_ends_where_the_next_trade_is(kit: Any) -> None:
     book = book_of(kit, 0)
     book.open_gap((0, 5, 7), (100, None))
-    book.open_gap((1, 5, 7), (100, None))
+    book.open_gap((0, 8, 9), (100, None))
     assert book.unresolved
     assert book.resolve(0, 7, 200) == []
     assert book.resolve(0, 8, 200) == [(100, None)]
     assert book.unresolved
-    assert book.resolve(1, 8, 50) == [(100, None)]
+    assert book.resolve(0, 10, 50) == [(100, None)]
     assert not book.unresolved
-    assert book.gaps == {(0, 5, 7): (100, 200), (1, 5, 7): (100, 100)}
+    assert book.gaps == {(0, 5, 7): (100, 200), (0, 8, 9): (100, 100)}
+
+
+def test_a_trade_of_another_series_that_is_not_older_ends_a_gap(kit: Any) -> None:
+    book = book_of(kit, 0)
+    book.open_gap((1, 5, 7), (100, None))
+    assert book.resolve(2, 1, 99) == []
+    assert book.unresolved
+    assert book.resolve(2, 2, 100) == [(100, None)]
+    assert not book.unresolved
+    book.open_gap((2, 5, 7), (100, None))
+    assert book.resolve(1, 1, 150) == [(100, None)]  # a rogue's series ends too
+    assert book.gaps == {(1, 5, 7): (100, 100), (2, 5, 7): (100, 150)}
 
 
 def test_a_book_is_restored_whole(kit: Any) -> None:
