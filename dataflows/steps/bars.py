@@ -8,7 +8,7 @@ next tick. A window that is not remembered any more is named as stale instead.
 from typing import Any
 
 from dataflows.steps.batch import Batch, Edits, edited
-from dataflows.steps.book import Book, GapKey, Span, restored
+from dataflows.steps.book import Book, Span, restored
 from dataflows.steps.windows import (
     NAMES,
     SECOND,
@@ -58,7 +58,7 @@ class Aggregate:
         self._retention = int(retention_seconds * SECOND)
         self._windows_max = windows_max
         self._waiting = 0
-        self._split: tuple[str, GapKey, Span] | None = None  # the gap whose parts come next
+        self._split: tuple[int, Span | None] | None = None  # last id of the gap whose parts come next
         self._books: dict[str, Book] = {}
         self._floors = [0] * len(SIZES)  # starts below are forgotten, whatever the retention
         if state is not None:
@@ -92,6 +92,7 @@ class Aggregate:
         return batch
 
     def snapshot(self) -> tuple[Any, ...]:
+        assert self._split is None  # a gap's parts come right behind it, of the same frame
         self._waiting = 0
         books = tuple((symbol, book.snapshot()) for symbol, book in self._books.items())
         return VERSION, tuple(self._floors), books
@@ -236,27 +237,27 @@ class Aggregate:
         if book is None:
             return  # before the first trade there is no bar
         key = gap.series, gap.first_missing, gap.last_missing
-        if gap.status in ("open", "lost"):
-            if key not in book.gaps:
-                span = self._span_of_part(gap.symbol, key) or (book.newest, None)
+        if gap.status == "split":
+            self._split = gap.last_missing, book.gaps.get(key)
+        if gap.status in ("split", "repaired"):
+            ended = book.gaps.pop(key, None)
+            if ended is not None:
+                self._change(book, ended)
+        elif key not in book.gaps:
+            span = self._span(book, gap)
+            if span is not None:
                 book.settle()
                 book.open_gap(key, span)
                 self._change(book, span)
                 book.set_limit(self._lateness)
-            return
-        ended = book.gaps.pop(key, None)
-        if ended is not None:
-            self._change(book, ended)
-            if gap.status == "split":
-                self._split = gap.symbol, key, ended
+        if gap.status != "split" and self._split is not None and self._split[0] == gap.last_missing:
+            self._split = None
 
-    def _span_of_part(self, symbol: str, key: GapKey) -> Span | None:
-        """Where the gap lies that was split into this one and others."""
-        if self._split is None:
-            return None
-        whole_symbol, (series, first, last), span = self._split
-        inside = symbol == whole_symbol and key[0] == series and first <= key[1] and key[2] <= last
-        return span if inside else None
+    def _span(self, book: Book, gap: Gap) -> Span | None:
+        """Where a gap lies that is not known; nowhere if it is, or is part of, one that is forgotten."""
+        if self._split is not None:
+            return self._split[1]
+        return (book.newest, None) if gap.status == "open" else None
 
     def _change(self, book: Book, span: Span) -> None:
         """Look again at the closed windows that a gap overlaps."""

@@ -233,6 +233,32 @@ def test_a_gap_at_the_end_reaches_to_the_next_trade(market: Market, kit: Any) ->
     assert market.rows() == [("1s", 50, 0, 1, 0)]
 
 
+def test_a_gap_at_the_end_reaches_to_the_first_trade_of_the_next_series(market: Market, kit: Any) -> None:
+    market.trade(1_000, 0.5)
+    market.tape.frame(kit.START + kit.SECOND, "control", [["h", "BTC-USDT", 1_004]])
+    market.tick(5)
+    market.tape.outcome(kit.START + 6_000_000, 1_001, 1_004, "not_in_history")
+    market.tick(30)
+    assert market.rows() == [("1s", 0, 0, 1, 4)]
+    for identifier, seconds in ((1, 40), (2, 50), (3, 60)):
+        market.trade(identifier, seconds)
+    assert market.rows() == [("1s", 40, 0, 1, 4), ("1s", 50, 0, 1, 0)]
+
+
+def test_parts_of_a_forgotten_gap_are_not_missing_from_new_bars(market: Market) -> None:
+    market.trade(1, 0.5)
+    market.trade(20, 1.5)
+    new = 21
+    for seconds, part in ((3, 2), (100_000, 10), (200_000, 5)):  # each time a part of what is lost comes
+        market.trade(part, 1, received=seconds, kind="repair")
+        market.tape.outcome(market.kit.START + (seconds + 1) * market.kit.SECOND, 2, 19, "empty")
+        for number in range(3):
+            market.trade(new + number, seconds + 10 * number + 5)
+        new += 3
+        rows = market.rows()
+    assert rows[-2:] == [("1s", 200_005, 0, 1, 0), ("1s", 200_015, 0, 1, 0)]
+
+
 def test_where_ids_prove_nothing_completeness_is_not_known(market: Market, kit: Any) -> None:
     step = Aggregate(None, continuity="none")
     market.trade(1, 0.5)
