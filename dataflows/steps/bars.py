@@ -179,8 +179,8 @@ class Aggregate:
             if book.watermark // size == before // size:
                 break  # larger windows end where smaller ones do
             rows += [self._close(book, level, start, position) for start in book.due(level)]
-            if level == 1:
-                self._forget_old(book)
+        if book.watermark // SIZES[1] != before // SIZES[1]:
+            self._forget_old(book)  # after a silence the windows before it still say what they miss
         return rows
 
     def _close(self, book: Book, level: int, start: int, position: int) -> Bar:

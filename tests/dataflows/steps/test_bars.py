@@ -259,6 +259,13 @@ def test_parts_of_a_forgotten_gap_are_not_missing_from_new_bars(market: Market) 
     assert rows[-2:] == [("1s", 200_005, 0, 1, 0), ("1s", 200_015, 0, 1, 0)]
 
 
+def test_the_windows_before_a_silence_say_what_they_miss(market: Market) -> None:
+    market.trade(1, 0.5)
+    market.trade(5, 1.5)
+    market.trade(6, 2 * DAY / 1_000_000)
+    assert {row[-1] for row in market.rows(*NAMES)} == {3}
+
+
 def test_where_ids_prove_nothing_completeness_is_not_known(market: Market, kit: Any) -> None:
     step = Aggregate(None, continuity="none")
     market.trade(1, 0.5)
