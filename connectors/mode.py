@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from connectors.resilience import Policy
+from connectors.resilience import Policy, Problem, ProblemKind
 from connectors.rest import Rest, Unanswered
 from connectors.venues.protocol import Venue
 
@@ -15,6 +15,15 @@ Mode = Literal["auto", "live", "simulated"]
 
 # Long enough for a slow line, short enough for somebody who waits to see something move.
 PROBE_SECONDS = 3.0
+
+# What usually keeps a venue from answering; of a certificate the details matter too.
+PLAIN: dict[ProblemKind, str] = {
+    "unresolved": "name not resolved",
+    "refused": "connection refused",
+    "timeout": "no answer in time",
+    "cut": "connection cut",
+    "tls": "TLS refused",
+}
 
 
 class Decision(NamedTuple):
@@ -61,10 +70,16 @@ async def ask(venue: Venue) -> str | None:
             async with asyncio.timeout(PROBE_SECONDS):
                 answer = await rest.ask(venue.alive, patience_seconds=PROBE_SECONDS)
         except Unanswered as error:
-            return error.problems[0].text if error.problems else "no answer"
+            return plain(error.problems[0]) if error.problems else "no answer"
         except TimeoutError:
             return f"no answer within {PROBE_SECONDS:.0f} s"
     return None if answer.status == 200 else f"HTTP {answer.status}"
+
+
+def plain(problem: Problem) -> str:
+    """Why there was no answer, for somebody who knows no system's error numbers."""
+    said = PLAIN.get(problem.kind, problem.text)
+    return f"{said} ({problem.text})" if problem.kind == "tls" else said
 
 
 def store(data_dir: Path, kind: Kind) -> Path:

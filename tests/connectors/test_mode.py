@@ -1,9 +1,14 @@
 """Live or simulated: what is asked, what is said, what is remembered."""
 
+import socket
+import ssl
 from dataclasses import replace
 from pathlib import Path
 
-from connectors.mode import decide, remembered
+import pytest
+
+from connectors.mode import decide, plain, remembered
+from connectors.resilience import network_problem
 from connectors.venues import VENUES
 from simulator.server import running
 
@@ -33,7 +38,8 @@ def test_auto_simulates_where_none_answers_and_says_why(tmp_path: Path) -> None:
     venues = [replace(venue, rest_urls=(CLOSED,)) for venue in VENUES.values()]
     decision = decide("auto", tmp_path, venues)
     assert decision.kind == "simulated"
-    assert decision.said.startswith("no venue answered (binance: ")
+    why = "; ".join(f"{venue.name}: connection refused" for venue in venues)
+    assert decision.said.startswith(f"no venue answered ({why}): ")
     assert "running the simulator" in decision.said
     assert remembered("auto", tmp_path) == "simulated"
 
@@ -50,3 +56,19 @@ def test_a_venue_that_answers_with_an_error_has_not_answered(tmp_path: Path) -> 
         venues = [replace(VENUES["kraken"], rest_urls=(sim.rest_url("kraken"),))]
         decision = decide("auto", tmp_path, venues)
     assert (decision.kind, "kraken: HTTP 404" in decision.said) == ("simulated", True)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (socket.gaierror(-2, "Name or service not known"), "name not resolved"),
+        (ConnectionRefusedError(111, "Connection refused"), "connection refused"),
+        (TimeoutError(), "no answer in time"),
+        (ssl.SSLError(1, "self-signed"), "TLS refused (SSLError: self-signed)"),
+        (OSError(101, "Network is unreachable"), "OSError: [Errno 101] Network is unreachable"),
+    ],
+)
+def test_what_kept_a_venue_from_answering_is_said_in_plain_words(error: OSError, words: str) -> None:
+    problem = network_problem(error)
+    assert problem is not None
+    assert plain(problem).replace("('self-signed',)", "self-signed") == words
