@@ -52,12 +52,19 @@ def verify(
 @command.command("stat")
 @which
 @json_option
-def stat(session: Session, directory: Path | None, shard: str | None, as_json: bool) -> None:
+@click.pass_context
+def stat(
+    context: click.Context, session: Session, directory: Path | None, shard: str | None, as_json: bool
+) -> None:
     """Say how much the journals in DIRECTORY hold, or those of all shards, and who writes them.
 
-    A writer that has ended and is still named did not close its journal: it was killed.
+    A writer that has ended and is still named did not close its journal: it was killed. Exit 1 if anything
+    is damaged or missing.
     """
-    print_rows([facts(journal) for journal in journals(session, directory, shard)], as_json=as_json)
+    rows = [facts(journal) for journal in journals(session, directory, shard)]
+    print_rows(rows, as_json=as_json)
+    if any(row["damaged"] for row in rows):
+        context.exit(1)
 
 
 @command.command("cat")
@@ -206,7 +213,25 @@ def facts(directory: Path) -> dict[str, object]:
         "lost": sum(extent.last - extent.first + 1 for extent in lost(directory)),
         "writer": name,
         "ended": ended,
+        "damaged": damage(directory, inspected),
     }
+
+
+def damage(directory: Path, inspected: "list[Inspection]") -> str | None:
+    """The first that is not as it was written, and who tells the rest; None where all is."""
+    from connectors.segments import lost, missing, removed
+
+    gone: list[Lost | Removed] = [*lost(directory), *removed(directory)]
+    expected = 1
+    for found in inspected:
+        first = found.header.first
+        hole = missing(expected, first - 1, gone)
+        verdict, _ = judge(found, newest=found is inspected[-1], overlap=expected - first)
+        if hole or verdict == "damaged":
+            place = f"position {hole[0]:,}" if hole else f"byte {found.bytes_whole:,} of {found.path.name}"
+            return f"at {place}, see tape journal verify"
+        expected = found.next_position
+    return None
 
 
 def frames(directory: Path, position: int | None) -> Iterator[list["Frame"]]:

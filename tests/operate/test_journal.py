@@ -174,6 +174,7 @@ def test_stat_counts(directory: Path, capsys: pytest.CaptureFixture[str]) -> Non
         "newest": "2023-11-14T22:13:20.000003Z",
         "removed": 4,
         "lost": 8,
+        "damaged": None,
     }
     closing = iso(time.time_ns() // 1_000 - CLOCK_GRAIN)
     journal.close()
@@ -198,6 +199,18 @@ def test_stat_does_not_take_a_dead_writer_for_a_living_one(
     assert str(found["writer"]).startswith(f"process {child.pid} on ")
     assert found["ended"] == iso(NOW + 5)
     Journal.open(directory, exchange="kraken", shard="kraken-0", now=NOW).close()
+
+
+@pytest.mark.parametrize("first", [1, 5])
+def test_stat_marks_what_is_damaged(directory: Path, capsys: pytest.CaptureFixture[str], first: int) -> None:
+    path = segment_path(directory, first)
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    (found,) = rows(capsys, "stat", directory, code=1)
+    place = path.read_bytes().index(b"TAPE", 8)
+    assert found["damaged"] == f"at byte {place:,} of {path.name}, see tape journal verify"
+    path.unlink()
+    (found,) = rows(capsys, "stat", directory, code=1)
+    assert found["damaged"] == f"at position {first}, see tape journal verify"
 
 
 def test_stat_of_a_journal_without_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
