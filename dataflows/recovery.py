@@ -31,6 +31,8 @@ EPOCH_SECONDS = 5
 # Another process of the cluster may be writing just now.
 BUSY_SECONDS = 5.0
 
+# The engine makes the files and not the directory.
+MAKE = f"mkdir -p DIRECTORY && python -m bytewax.recovery DIRECTORY {FILES}"
 REBUILD = "restore it from a copy, or let `tape recover` make the recovery files again"
 RIGHTS = "give this user the right to read and write all files of that directory"
 # What SQLite says, by the beginning of its name, where the file may be whole: what to do instead.
@@ -91,7 +93,7 @@ def arrange(directory: Path, store: Store, told: Command, *, shared: bool) -> Pa
         raise StoreError(
             "a cluster needs recovery files that all its processes see",
             hint="set data_dir_shared = true where they share the data directory, else make the files with "
-            "`python -m bytewax.recovery DIRECTORY 8` and give every process -r DIRECTORY -s 5 -b 0",
+            f"`{MAKE}` and give every process -r DIRECTORY -s 5 -b 0",
         )
     found = directory / FOLDER
     with locked(directory):
@@ -103,6 +105,10 @@ def arrange(directory: Path, store: Store, told: Command, *, shared: bool) -> Pa
 
 def adopt(directory: Path, store: Store, recovery: Path) -> None:
     """Refuse recovery files that are not this store's; files that were never used become its own."""
+    if not recovery.exists():
+        raise StoreError(
+            f"{recovery} does not exist", hint=f"name the recovery files, or make them: `{MAKE}`"
+        )
     with locked(directory), disk_errors("use", recovery, RecoveryError):
         owner = owner_of(recovery)
         if not owner:

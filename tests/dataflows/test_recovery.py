@@ -2,8 +2,10 @@
 
 import errno
 import os
+import re
 import shutil
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
@@ -65,6 +67,18 @@ def test_a_store_never_starts_again_without_its_files(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="a second time"):
         adopt(tmp_path / "a", store, fresh)
     adopt(tmp_path / "a", store, tmp_path / "away")
+
+
+def test_a_directory_that_does_not_exist_is_told_with_how_to_make_it(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "a", "simulated")
+    with pytest.raises(StoreError, match="fresh does not exist") as refused:
+        adopt(tmp_path / "a", store, tmp_path / "fresh")
+
+    told = re.search("`(.*)`", refused.value.hint)
+    assert told is not None
+    typed = told[1].replace("DIRECTORY", str(tmp_path / "fresh")).replace("python", sys.executable)
+    subprocess.run(typed, shell=True, check=True)
+    adopt(tmp_path / "a", store, tmp_path / "fresh")
 
 
 def test_files_of_another_store_are_refused(tmp_path: Path) -> None:
