@@ -71,8 +71,8 @@ def command(venue: str, frames: BinaryIO, in_base64: bool, received: int, metada
     speaker = VENUES[venue]
     instruments = SpelledOut(speaker, metadata)
     out = sys.stdout.buffer
-    for position, line in enumerate(lines(frames), 1):
-        for record in decoded(speaker, instruments, position, line, received, in_base64):
+    for position, (line, cut) in enumerate(lines(frames), 1):
+        for record in decoded(speaker, instruments, position, line, cut, received, in_base64):
             out.write(msgspec.json.encode(plain(record)) + b"\n")
     out.flush()
 
@@ -102,24 +102,33 @@ class SpelledOut(Mapping[str, Instrument]):
         return len(self._listed)
 
 
-def lines(stream: BinaryIO) -> Iterator[bytes]:
-    """The lines of a stream without their ends, and without what is beyond LINE_BYTES_MAX."""
+def lines(stream: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """The lines of a stream without their ends and what is beyond LINE_BYTES_MAX, and how much that was."""
     while line := stream.readline(LINE_BYTES_MAX):
-        rest = line
+        rest, cut = line, 0
         while rest and not rest.endswith(b"\n"):
             rest = stream.readline(LINE_BYTES_MAX)
-        yield line.removesuffix(b"\n").removesuffix(b"\r")
+            cut += len(rest.removesuffix(b"\n"))
+        yield line.removesuffix(b"\n").removesuffix(b"\r"), cut
 
 
 def decoded(
-    venue: Venue, instruments: Instruments, position: int, line: bytes, received: int, in_base64: bool
+    venue: Venue,
+    instruments: Instruments,
+    position: int,
+    line: bytes,
+    cut: int,
+    received: int,
+    in_base64: bool,
 ) -> list[Decoded]:
-    """The records of one line."""
+    """The records of one line, of which so many bytes were cut off."""
 
     def frame(payload: bytes) -> Frame:
         kind = venue.classify(payload)
         return Frame(venue.name, f"{venue.name}-0", position, 0, position, received, kind, payload)
 
+    if cut:
+        return [dead_letter(frame(line), ("too_large", f"{len(line) + cut} bytes"), 0)]
     if not in_base64:
         return venue.decode(frame(line), instruments)
     if len(line) > BASE64_BYTES_MAX:

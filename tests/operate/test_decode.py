@@ -152,6 +152,7 @@ def test_a_line_beyond_all_limits_is_one_dead_letter() -> None:
         ("control", None),
     ]
     assert len(found[0]["payload"]) < 6_000_000
+    assert found[0]["detail"] == "30000000 bytes"
 
 
 @pytest.mark.parametrize(
