@@ -10,7 +10,9 @@ EXAMPLE = """\
 # Tapekeeper. Every key: `tape config schema`; what is in force: `tape config show --origin`.
 mode = "live"        # auto: live venues where one answers, else simulated · live · simulated
 data_dir = "data"    # live and simulated data are kept apart below it
+# A variable goes before this file: TAPE_MODE=simulated, TAPE_VENUES__KRAKEN__SHARDS=2.
 
+# Without `symbols`, or without its table, a venue's most traded ones are captured.
 [venues.binance]
 symbols = ["BTC-USDT", "ETH-USDT", "BNB-USDT"]
 
