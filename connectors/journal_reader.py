@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from io import FileIO
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 
 from connectors.blocks import HEADER_BYTES, BlockDamaged, block_header, decode_block, is_whole
@@ -25,6 +26,10 @@ from connectors.segments import (
 )
 from schemas import Frame
 
+# Read at once, and so held up by: a thousand pages of a venue's history are a million trades.
+PAYLOADS_BYTES = 8 * 1024 * 1024
+PAYLOAD = attrgetter("payload")
+
 
 class JournalReader:
     """Follows a journal; `position` is that of the last frame that was read."""
@@ -42,14 +47,18 @@ class JournalReader:
         self._frames: Iterator[Frame] = iter(())  # decoded, and not yet asked for
 
     def read(self, frames_max: int) -> list[Frame]:
-        """The next frames, at most so many; none where the journal ends for now."""
+        """The next frames, at most so many or so large; none where the journal ends for now."""
         taken = list(islice(self._frames, frames_max))
+        size = 0
         try:
             with disk_errors("read", self.directory, JournalError):
                 while len(taken) < frames_max and (frames := self._decode_next()):
                     # The first block may begin before the position that was asked for.
                     self._frames = iter(frames[max(0, self.position + 1 - frames[0].position) :])
                     taken += islice(self._frames, frames_max - len(taken))
+                    size += sum(map(len, map(PAYLOAD, frames)))
+                    if taken and size >= PAYLOADS_BYTES:
+                        break
         except JournalError:
             if not taken:
                 raise  # else the next call says it: what came before is good

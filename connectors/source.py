@@ -41,8 +41,6 @@ PULSE_SECONDS = 0.2
 STALL_SECONDS_MAX = 0.15
 # How close to the end of its epoch a partition begins the pause: some looks, or one large batch.
 PAUSE_SECONDS_BEFORE_END = 0.05
-# Asked to stop we read what capture left, a moment's worth; what is further behind is for the next start.
-STOP_SECONDS_MAX = 2.0
 # How often a disk that refuses is asked again.
 RETRY_SECONDS = 1.0
 
@@ -98,7 +96,8 @@ class Reading:
     ends: bool = False  # the journal's end is the end of the source
     batch_frames_max: int = BATCH_FRAMES_MAX
     epoch_frames_max: int = EPOCH_FRAMES_MAX
-    stop: Event = field(default_factory=Event)
+    asked: Event = field(default_factory=Event)  # to end: what is not read yet waits until capture has ended
+    stop: Event = field(default_factory=Event)  # capture has ended, and so do the sources
     durable: Durable = field(default_factory=Durable)
     sync: Callable[[Path], None] = sync_newest  # force a journal to disk
     recovery: Path | None = None  # where the engine writes; it dies of a disk that is full
@@ -170,7 +169,8 @@ class JournalPartition(StatefulSourcePartition[tuple[str, Batch | Pulse], State]
         self._behind_since = 0.0
         self._asleep_until = 0.0  # by the wall clock, which is the engine's
         self._next_pulse = 0.0
-        self._stops_at = 0.0
+        self._is_behind = False  # there was more than one batch takes
+        self._is_last = False
         self._synced = self._position
         self.status = PartitionStatus(slot.shard, self._position, self._position)
         self.status.resumed_at = self._position if state else None
@@ -184,9 +184,13 @@ class JournalPartition(StatefulSourcePartition[tuple[str, Batch | Pulse], State]
             self._epoch_became_durable(now - self._snapshot_at)
         stopping = self._reading.stop.is_set()
         if stopping:
-            self._stops_at = self._stops_at or now + STOP_SECONDS_MAX
-            if now >= self._stops_at:
+            # What capture left is a batch; what is further behind is for the next start.
+            if self._is_last or self._is_behind:
                 raise StopIteration
+            self._is_last = True
+        elif self._reading.asked.is_set():
+            self._idle = True
+            return []
         elif self._behind_seconds and now >= self._epoch_end - PAUSE_SECONDS_BEFORE_END:
             self._pause(self._epoch_end - now)
             return []
@@ -299,7 +303,9 @@ class JournalPartition(StatefulSourcePartition[tuple[str, Batch | Pulse], State]
             self._reader = self._reading.frames(journal, shard, self._position)
         if self._reader is None:
             return []
-        frames = self._reader.read(min(room, self._reading.batch_frames_max))
+        limit = min(room, self._reading.batch_frames_max)
+        frames = self._reader.read(limit)
+        self._is_behind = len(frames) == limit
         self._position = self.status.position = self._reader.position
         if self.status.replayed is None and not frames:
             self._caught_up()

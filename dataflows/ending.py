@@ -7,9 +7,11 @@ runs. None ever becomes an exception: in a cluster that would leave all processe
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
 # From the first signal on; what orchestrators grant by default is longer.
 GRACE_SECONDS = 9.0
@@ -23,6 +25,7 @@ class Ending:
     def __init__(
         self,
         *,
+        asked: threading.Event,
         stop: threading.Event,
         begun: threading.Event,
         release: Callable[[], None],
@@ -30,6 +33,7 @@ class Ending:
         logger: Any,
         grace_seconds: float = GRACE_SECONDS,
     ) -> None:
+        self._asked = asked  # makes the sources wait: capture needs all there is of Python to end in time
         self._stop = stop  # makes the sources end
         self._begun = begun  # the engine calls our partitions; before that it cannot be told to end
         self._release = release  # ends capture and all that was started for it; safe to repeat
@@ -72,6 +76,7 @@ class Ending:
         limit = threading.Timer(self._grace_seconds, self._too_late)
         limit.daemon = True
         limit.start()
+        self._asked.set()
         self._logger.info("stopping")
         self._release()
         self._stop.set()
@@ -83,3 +88,11 @@ class Ending:
         """Another process of the cluster goes on, or something hangs: end as a crash would, which is safe."""
         self._logger.error("not stopped in time, ending now", seconds=self._grace_seconds)
         os._exit(EXIT_TOO_LATE)
+
+
+def gone(code: int = 0) -> NoReturn:
+    """End the process when all is done: to give back a large state piece by piece takes Python seconds."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)

@@ -37,7 +37,7 @@ from connectors.text import visible
 from connectors.venues import VENUES
 from dataflows.chain import chain
 from dataflows.crypto import build
-from dataflows.ending import Ending
+from dataflows.ending import Ending, gone
 from dataflows.execution import execute
 from dataflows.holes import Tell
 from dataflows.observation import Observation
@@ -71,8 +71,8 @@ def run_as_told() -> NoReturn:
         lines = [f"error: {message}", *([f"hint: {hint}"] if hint else [])]
         print("\n".join(map(visible, lines)), file=sys.stderr, flush=True)  # noqa: T201  # the log may not have begun
         # Not sys.exit: threads of an engine that has failed would abort it.
-        os._exit(error.exit_code if isinstance(error, TapeError) else EXIT_COULD_NOT)
-    sys.exit()
+        gone(error.exit_code if isinstance(error, TapeError) else EXIT_COULD_NOT)
+    gone()
 
 
 def run(settings: Settings, told: Command = ALONE) -> None:
@@ -114,6 +114,7 @@ class Process:
         self._lake: Lake | None = None
         self._captured = [slot for slot in store.slots if slot.shard in shards]
         self.ending = Ending(
+            asked=self._reading.asked,
             stop=self._reading.stop,
             begun=self._reading.built,
             release=self._release,

@@ -145,7 +145,10 @@ def main() -> NoReturn:
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     if "_TAPE_COMPLETE" in os.environ:
         tape.main(prog_name="tape", obj=Session())
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    from dataflows.ending import gone
+
+    gone(code)
 
 
 def run(arguments: Sequence[str]) -> int:

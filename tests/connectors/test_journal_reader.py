@@ -312,3 +312,22 @@ def test_the_journal_of_another_shard_is_refused(directory: Path) -> None:
 def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match=r"cannot read .*nowhere .*: No such file"):
         reading(tmp_path / "nowhere").read(1)
+
+
+def test_large_frames_are_read_some_at_a_time(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_reader, "PAYLOADS_BYTES", 100)
+    journal = opened(directory)
+    for position in range(1, 11):
+        journal.append([(1, 1, position, "repair", b"p" * 40)])
+    reader = reading(directory)
+    found = []
+    while frames := reader.read(1_000):
+        found.append(positions(frames))
+    assert found == [[1, 2, 3], [4, 5, 6], [7, 8, 9], [10]]
+    reader.close()
+    # However much of a block is before the position that was asked for.
+    monkeypatch.setattr(journal_reader, "PAYLOADS_BYTES", 1)
+    later = reading(directory, position=9)
+    assert positions(later.read(1_000)) == [10]
+    later.close()
+    journal.close()

@@ -227,26 +227,34 @@ def test_an_epoch_is_durable_when_the_next_one_begins(tmp_path: Path, writing: J
     assert heard == [3]
 
 
-def test_told_to_stop_it_ends_with_what_is_journalled(tmp_path: Path, writing: Journal, clock: Clock) -> None:
+def test_asked_to_end_it_reads_nothing_until_capture_has_ended_and_then_what_is_left(
+    tmp_path: Path, writing: Journal, clock: Clock
+) -> None:
     append(writing, 3)
-    partition = begin(tmp_path, clock, batch_frames_max=2)
+    asked = Event()
+    partition = begin(tmp_path, clock, batch_frames_max=4, asked=asked)
+    assert partition.next_batch() == [("k0", [1, 2, 3])]
+    asked.set()
+    append(writing, 3)
+    assert [partition.next_batch() for _ in range(2)] == [[], []]
+    assert partition.next_awake() is not None  # not at once: others need the time
     clock.stop.set()
 
-    assert [partition.next_batch() for _ in range(2)] == [[("k0", [1, 2])], [("k0", [3])]]
+    assert partition.next_batch() == [("k0", [4, 5, 6])]
+    append(writing, 1)
     with pytest.raises(StopIteration):
         partition.next_batch()
+    assert partition.snapshot() == (1, 6)
 
 
 def test_told_to_stop_it_does_not_work_off_a_backlog(tmp_path: Path, writing: Journal, clock: Clock) -> None:
     append(writing, 300)
-    partition = begin(tmp_path, clock, batch_frames_max=1)
+    partition = begin(tmp_path, clock, batch_frames_max=2)
+    assert partition.next_batch() == [("k0", [1, 2])]
     clock.stop.set()
-    for position in range(1, 9):
-        assert partition.next_batch() == [("k0", [position])]
-        clock.now += source.STOP_SECONDS_MAX / 8
-
     with pytest.raises(StopIteration):
         partition.next_batch()
+    assert partition.snapshot() == (1, 2)
 
 
 def test_a_replay_ends_with_the_journal_and_not_with_a_full_epoch(

@@ -14,9 +14,10 @@ PROGRAM = """
 import sys, threading, time, structlog
 from dataflows.ending import Ending
 
-stop, begun = threading.Event(), threading.Event()
+asked, stop, begun = threading.Event(), threading.Event(), threading.Event()
 say = lambda word: print(word, flush=True)
-ending = Ending(stop=stop, begun=begun, release=lambda: say("released"), complete=lambda: say("completed"),
+release = lambda: say("released" if asked.is_set() or what in ("returns", "fails") else "too soon")
+ending = Ending(asked=asked, stop=stop, begun=begun, release=release, complete=lambda: say("completed"),
                 logger=structlog.get_logger(), grace_seconds=0.5)
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 ending.listen()
@@ -97,3 +98,19 @@ def test_after_an_exception_nothing_is_completed() -> None:
 
 def test_when_the_engine_has_returned_what_it_leaves_is_completed() -> None:
     assert run("returns")[:2] == (0, ["released", "completed"])
+
+
+def test_a_process_that_is_done_is_gone_with_what_it_said_and_its_code() -> None:
+    code = (
+        "import sys\n"
+        "from dataflows.ending import gone\n"
+        "class Slow:\n"
+        "    def __del__(self): print('taken apart')\n"
+        "kept = Slow()\n"
+        "sys.stdout.write('said'); sys.stderr.write('complained')\n"
+        "gone(3)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (3, "said", "complained")
