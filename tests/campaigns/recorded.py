@@ -20,7 +20,7 @@ SYMBOLS = ("BTC", "ETH", "SOL")
 
 
 def entries(shard: str, count: int, seed: int) -> list[Entry]:
-    """At least so many frames of one shard of Binance."""
+    """So many frames of one shard of Binance."""
     random = Random(f"{shard} {seed}")
     listed = tuple(
         instrument("binance", f"{base}{shard[-1]}USDT", f"{base}{shard[-1]}", "USDT") for base in SYMBOLS
@@ -62,6 +62,7 @@ def entries(shard: str, count: int, seed: int) -> list[Entry]:
                 add("data", payload)
                 if chance < 0.16:
                     add("data", payload)
+    del found[count - 1 :]
     add("tick", b"{}")  # bars that late trades changed are issued again by then
     return found
 
