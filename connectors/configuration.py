@@ -17,7 +17,8 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from connectors.errors import TapeError, nearest
-from connectors.settings import SYMBOLS, Settings, suggest_symbol
+from connectors.settings import Settings
+from connectors.symbols import SYMBOLS, suggest_symbol
 
 Key = tuple[str, ...]
 

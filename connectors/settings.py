@@ -3,9 +3,7 @@
 `connectors.configuration` reads tape.toml and the environment into it and words the problems.
 """
 
-import re
-from collections.abc import Iterable, Mapping
-from functools import cache
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,15 +20,9 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from connectors.addresses import address, known_catalog, known_warehouse, web_address
-from connectors.errors import TapeError, nearest, unknown
-from connectors.venues import VENUES
+from connectors.errors import nearest
+from connectors.symbols import SYMBOLS, canonical, parse_symbols
 from connectors.venues.protocol import FRAME_BYTES_MAX
-from connectors.venues.shipped import shipped_instruments
-
-# What is captured when nobody says otherwise.
-SYMBOLS: Mapping[str, tuple[str, ...]] = {name: venue.symbols for name, venue in VENUES.items()}
-
-SYMBOL = re.compile(r"[A-Z0-9]{1,20}-[A-Z0-9]{2,20}")
 
 # Text is never taken for a number nor a number for a switch: what is written is what is meant.
 Whole = Annotated[int, Strict()]
@@ -57,44 +49,6 @@ def known_table(name: str) -> str:
     meant = nearest(name, tables)
     known = f"did you mean {meant}?" if meant else f"known: {', '.join(tables)}"
     raise ValueError(f"unknown table ({known})")
-
-
-def canonical(symbol: str) -> str:
-    """A symbol in our spelling, or ValueError with the nearest one."""
-    if meant := unswapped(symbol):
-        raise ValueError(f'unknown symbol "{symbol}" (did you mean "{meant}"?)')
-    if SYMBOL.fullmatch(symbol):
-        return symbol
-    raise ValueError(f'expected symbols as BASE-QUOTE, got "{symbol}" (try "{suggest_symbol(symbol)}")')
-
-
-@cache
-def quote_currencies() -> frozenset[str]:
-    """What prices are in, as far as we know markets."""
-    return frozenset(each.quote for name in VENUES for each in shipped_instruments(name).values())
-
-
-def unswapped(symbol: str) -> str | None:
-    """The symbol that was meant by one with two letters of its quote currency swapped; None for any other.
-
-    Venues list new markets every day, so no more than this is known to be a mistake without asking them.
-    """
-    base, dash, quote = symbol.partition("-")
-    if quote in quote_currencies():
-        return None
-    swaps = (f"{quote[:at]}{quote[at + 1]}{quote[at]}{quote[at + 2 :]}" for at in range(len(quote) - 1))
-    return next((f"{base}{dash}{swap}" for swap in swaps if swap in quote_currencies()), None)
-
-
-def suggest_symbol(text: str, known: Iterable[str] = ()) -> str:
-    """The symbol that was most likely meant."""
-    known = list(known) or sorted({symbol for symbols in SYMBOLS.values() for symbol in symbols})
-    plain = re.sub(r"[/_: ]", "-", text.strip().upper())
-    if SYMBOL.fullmatch(plain):
-        return unswapped(plain) or plain
-    joined = [symbol for symbol in known if symbol.replace("-", "") == plain]
-    begun = [symbol for symbol in known if plain and symbol.startswith(f"{plain}-")]
-    return (joined + begun + [nearest(plain, known) or known[0]])[0]
 
 
 class Section(BaseModel):
@@ -393,33 +347,3 @@ class Settings(BaseSettings):
             for name, venue in self.venues.items()
         }
         return self.model_copy(update={"venues": venues})
-
-
-def parse_symbols(text: str, configured: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """What `--symbols BTC-USDT,kraken:ETH-USD` asks of each venue.
-
-    A bare symbol goes to the venues that already trade in its quote currency, to all of them where none does.
-    """
-    chosen: dict[str, dict[str, None]] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        venue, colon, symbol = part.rpartition(":")
-        if colon and venue not in SYMBOLS:
-            raise unknown("venue", venue, SYMBOLS)
-        if not SYMBOL.fullmatch(symbol) or unswapped(symbol):
-            meant = suggest_symbol(symbol, SYMBOLS.get(venue, ()))
-            raise TapeError(f"unknown symbol {symbol!r}", hint=f"did you mean {venue}{colon}{meant}?")
-        for name in [venue] if colon else trading_in(symbol.partition("-")[2], configured):
-            chosen.setdefault(name, {})[symbol] = None
-    if not chosen:
-        raise TapeError("--symbols names no symbol", hint="try --symbols BTC-USDT,kraken:BTC-USD")
-    return {name: tuple(symbols) for name, symbols in chosen.items()}
-
-
-def trading_in(quote: str, configured: Mapping[str, tuple[str, ...]]) -> list[str]:
-    """The venues with a symbol in that quote currency, else all."""
-    found = [
-        name
-        for name, symbols in configured.items()
-        if any(symbol.endswith(f"-{quote}") for symbol in symbols)
-    ]
-    return found or list(configured)

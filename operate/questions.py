@@ -88,7 +88,7 @@ def past(as_of: str | None) -> "AsOf | None":
 def refuse_unknown(reader: "Reader", scope: "Scope") -> None:
     """Nothing was found: say so if it is because there is no such symbol."""
     from connectors.errors import TapeError, unknown
-    from connectors.settings import suggest_symbol
+    from connectors.symbols import suggest_symbol
     from query.files import Scope as Anything
     from query.latest import symbols
 

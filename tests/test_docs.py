@@ -12,7 +12,8 @@ import pyarrow as pa
 import pytest
 
 from connectors.configuration import leaves
-from connectors.settings import SYMBOLS, Settings
+from connectors.settings import Settings
+from connectors.symbols import SYMBOLS
 from operate.cli import COMMANDS
 
 ROOT = Path(__file__).parent.parent

@@ -1,19 +1,12 @@
-"""Defaults, and what `--symbols` asks of each venue."""
+"""Defaults, and what the settings make of what is said."""
 
 from dataclasses import asdict
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from connectors.errors import TapeError
 from connectors.resilience import Policy
-from connectors.settings import LakeSettings, Settings, VenueSettings, parse_symbols, suggest_symbol
-
-CONFIGURED = {
-    "binance": ("BTC-USDT", "ETH-USDT"),
-    "kraken": ("BTC-USD",),
-    "coinbase": ("BTC-USD",),
-}
+from connectors.settings import LakeSettings, Settings, VenueSettings
 
 
 def test_without_configuration_the_most_traded_symbols_are_captured() -> None:
@@ -59,59 +52,9 @@ def test_a_named_venue_keeps_its_other_defaults() -> None:
     assert set(settings.venues) >= {"binance", "kraken", "coinbase"}
 
 
-@pytest.mark.parametrize(
-    ("text", "chosen"),
-    [
-        ("BTC-USDT,ETH-USDT", {"binance": ("BTC-USDT", "ETH-USDT")}),
-        ("SOL-USD", {"kraken": ("SOL-USD",), "coinbase": ("SOL-USD",)}),
-        (
-            "BTC-EUR",
-            {"binance": ("BTC-EUR",), "kraken": ("BTC-EUR",), "coinbase": ("BTC-EUR",)},
-        ),
-        ("binance:BTC-USDT", {"binance": ("BTC-USDT",)}),
-        (
-            " kraken:BTC-USD , BTC-USDT, BTC-USDT,",
-            {"kraken": ("BTC-USD",), "binance": ("BTC-USDT",)},
-        ),
-    ],
-)
-def test_symbols_go_to_their_venues(text: str, chosen: dict[str, tuple[str, ...]]) -> None:
-    assert parse_symbols(text, CONFIGURED) == chosen
-
-
-@pytest.mark.parametrize(
-    ("text", "message", "hint"),
-    [
-        ("binanse:BTC-USDT", "unknown venue 'binanse'", "did you mean binance?"),
-        ("BTCUSDT", "unknown symbol 'BTCUSDT'", "did you mean BTC-USDT?"),
-        ("kraken:btc/usd", "unknown symbol 'btc/usd'", "did you mean kraken:BTC-USD?"),
-        ("kraken:ETH", "unknown symbol 'ETH'", "did you mean kraken:ETH-USD?"),
-        (" , ", "--symbols names no symbol", "try --symbols BTC-USDT,kraken:BTC-USD"),
-    ],
-)
-def test_a_mistyped_symbol_is_told_with_the_right_one(text: str, message: str, hint: str) -> None:
-    with pytest.raises(TapeError) as told:
-        parse_symbols(text, CONFIGURED)
-    assert (str(told.value), told.value.hint) == (message, hint)
-
-
 def test_symbols_of_the_command_line_replace_the_configured_ones() -> None:
     settings = Settings().with_symbols("kraken:SOL-USD")
     assert {name: venue.symbols for name, venue in settings.enabled().items()} == {"kraken": ("SOL-USD",)}
-
-
-@pytest.mark.parametrize(
-    ("text", "meant"),
-    [
-        ("BTC", "BTC-USDT"),
-        ("btc_usdt", "BTC-USDT"),
-        ("BNBUSDT", "BNB-USDT"),
-        ("ETG-USDX", "ETG-USDX"),
-        ("?", "BTC-USDT"),
-    ],
-)
-def test_the_symbol_that_was_meant(text: str, meant: str) -> None:
-    assert suggest_symbol(text, ["BTC-USDT", "BNB-USDT"]) == meant
 
 
 def test_a_lake_is_named_by_what_we_can_open_and_its_secrets_are_not_shown() -> None:
