@@ -130,6 +130,10 @@ class Capture:
         assert self.loop is not None
         return asyncio.run_coroutine_threadsafe(work, self.loop)
 
+    def is_ending(self) -> bool:
+        """Whether it was told to stop."""
+        return self.main is not None and self.main.cancelling() > 0
+
     def live(self) -> None:
         """The thread's whole life."""
         try:
@@ -166,7 +170,7 @@ class Capture:
                 await shard.intake.finish(task, FINISH_SECONDS)
             for shared in self.venues.values():
                 await shared.rest.client.aclose()
-            if self.main is not None and self.main.cancelling():
+            if self.is_ending():
                 self.finished.set()
 
     def open_shard(self, plan: ShardPlan) -> Shard:

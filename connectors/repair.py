@@ -130,6 +130,7 @@ class Repairs:
             instruments={listed.native: listed for listed in shard.plan.instruments},
             note=intake.note,
             newest_position=lambda: intake.journal.next_position + intake.frames,
+            is_ending=self.capture.is_ending,
             policy=self.policy,
             logger=self.logger,
         )
@@ -154,6 +155,7 @@ class Repairer:
         instruments: Mapping[str, Instrument],
         note: Callable[[FrameKind, bytes], None],
         newest_position: Callable[[], int],
+        is_ending: Callable[[], bool],
         policy: RepairPolicy,
         logger: Any,
     ) -> None:
@@ -163,6 +165,7 @@ class Repairer:
         self.by_symbol = {listed.symbol: listed for listed in instruments.values()}
         self.note = note
         self.newest_position = newest_position
+        self.is_ending = is_ending  # pages that are still missing are for the next start
         self.policy = policy
         self.logger = logger.bind(shard=shard)
         self.works: list[Work] = []
@@ -171,6 +174,8 @@ class Repairer:
 
     def reconcile(self, holes: Sequence[Hole], position: int, now: int) -> None:
         """Take the holes that the flow knows at that position and journal time; runs in capture's loop."""
+        if self.is_ending():
+            return
         self.works = [work for work in self.works if self.goes_on(work, holes, position, now)]
         free = [hole for hole in holes if not any(overlaps(work.span, hole) for work in self.works)]
         settled = [hole for hole in free if now - hole.found >= self.policy.settle_seconds * MICROSECONDS]
@@ -225,7 +230,7 @@ class Repairer:
         listed = self.by_symbol[span.symbol]
         request: Request | None = self.rest.venue.repair(listed, span.first, span.last, span.since)
         for _ in range(self.policy.pages_max):
-            if request is None:
+            if request is None or self.is_ending():
                 break
             try:
                 answer = await self.rest.ask(request, patience_seconds=self.policy.unanswered_seconds)

@@ -58,21 +58,44 @@ class Empty:
         return Answer(200, {}, b"[]")
 
 
+def repairing_from(
+    rest: Any, journal: list[tuple[str, bytes]], is_ending: Callable[[], bool] = lambda: False
+) -> Repairer:
+    return Repairer(
+        shard="binance-0",
+        rest=rest,
+        instruments={"BTCUSDT": instrument("binance", "BTCUSDT", "BTC", "USDT")},
+        note=lambda kind, payload: journal.append((kind, payload)),
+        newest_position=lambda: len(journal) + 1,
+        is_ending=is_ending,
+        policy=QUICK,
+        logger=structlog.get_logger(),
+    )
+
+
+def test_told_to_stop_it_asks_for_no_further_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    rest: Any = Empty()
+    repairer = repairing_from(rest, [], lambda: rest.asked >= 2)
+    first = rest.venue.repair(repairer.by_symbol["BTC-USDT"], 5, 9, 0)
+    monkeypatch.setattr(repairer, "following", lambda _: first)  # there is always more
+
+    async def ticks() -> None:
+        for second in range(1, 20):
+            repairer.reconcile([hole("BTC-USDT", 5, 9)], 1_000, second * 1_000_000)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+    asyncio.run(ticks())
+    assert rest.asked == 2
+
+
 @pytest.mark.parametrize(
     ("symbol", "reason", "asked"), [("BTC-USDT", "not_in_history", 3), ("ETH-USDT", "not_configured", 0)]
 )
 def test_a_hole_ends_once_however_late_the_flow_reads_its_end(symbol: str, reason: str, asked: int) -> None:
     journal: list[tuple[str, bytes]] = []
     rest: Any = Empty()
-    repairer = Repairer(
-        shard="binance-0",
-        rest=rest,
-        instruments={"BTCUSDT": instrument("binance", "BTCUSDT", "BTC", "USDT")},
-        note=lambda kind, payload: journal.append((kind, payload)),
-        newest_position=lambda: len(journal) + 1,
-        policy=QUICK,
-        logger=structlog.get_logger(),
-    )
+    repairer = repairing_from(rest, journal)
 
     async def ticks(holes: list[Hole], begin: int, end: int) -> None:
         for second in range(begin, end):
