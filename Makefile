@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint types contracts format bench bench-compare live-check kill services interop fuzz schema requirements python clean
+.PHONY: help setup run test check lint types contracts format bench bench-compare live-check kill services interop prove fuzz schema requirements python clean
 
 help: ## Say what each verb does (this)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,7 +17,7 @@ run: .venv/run.stamp ## Run Tapekeeper: live venues where one answers, else our 
 	@$(BIN)/tape run
 
 test: .venv/services.stamp ## Run all tests; at least 90 % of lines must be covered
-	@$(BIN)/python -m pytest -q -n $(WORKERS) --cov --cov-report=term
+	@$(BIN)/python -m pytest -q -n $(WORKERS) -m "not long" --cov --cov-report=term
 
 check: lint types contracts test ## All that must hold before a commit; what .ci/run runs
 
@@ -53,6 +53,9 @@ services: .venv/services.stamp ## Say which real servers tests can start here, a
 
 interop: .venv/interop.stamp ## Let Spark read and compact tables that our sink writes (needs Java; fetches 60 MB with Maven)
 	@$(BIN)/python -m tests.interop
+
+prove: .venv/services.stamp ## Run the tests that take minutes each, which `make test` leaves out
+	@$(BIN)/python -m pytest -q -m long --timeout 600
 
 fuzz: .venv/dev.stamp ## Give every decoder a million hostile frames
 	@$(BIN)/python -m pytest -q -n $(WORKERS) -m fuzz --fuzz-inputs 1000000 --timeout 3600

@@ -98,6 +98,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for report in skipped:
         why = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         terminalreporter.write_line(f"NOT PROVED: {report.nodeid}: {why}")
+    if "not long" in config.option.markexpr:
+        terminalreporter.write_line("left out: tests that take minutes each (make prove)")
     if not skipped:
         terminalreporter.write_line("nothing was skipped")
     elif os.environ.get("CI") == "true":

@@ -153,7 +153,7 @@ def test_a_damaged_recovery_file_ends_each_process_in_two_lines(tmp_path: Path) 
         assert "`tape recover`" in hint
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_catalog_that_cannot_be_read_ends_each_process_in_two_lines(tmp_path: Path, processes: int) -> None:
     catalog = tmp_path / "catalog.db"
     catalog.write_text("something else\n" * 100)

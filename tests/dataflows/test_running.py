@@ -145,6 +145,7 @@ def test_killed_the_bare_command_resumes_alone_and_asked_to_it_ends(
     assert venues == {"binance", "coinbase", "kraken"}
 
 
+@pytest.mark.long
 def test_what_is_in_the_lake_leaves_the_journal_and_the_next_start_does_not_miss_it(
     tmp_path: Path, started: list[Started]
 ) -> None:
@@ -177,6 +178,7 @@ def test_what_is_in_the_lake_leaves_the_journal_and_the_next_start_does_not_miss
     assert sorted(rows["position"].to_pylist()) == list(range(1, rows.num_rows + 1))
 
 
+@pytest.mark.long
 def test_a_missing_or_dead_peer_stops_nothing_being_captured(tmp_path: Path, started: list[Started]) -> None:
     addresses = free_addresses(2)
     started.append(Started(tmp_path, "-i", "0", "-a", ";".join(addresses), "-s", "1"))

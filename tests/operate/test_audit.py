@@ -89,6 +89,7 @@ def grown(capsys: pytest.CaptureFixture[str], frames: int) -> int:
             return int(found["A1"]["counted"])
 
 
+@pytest.mark.long
 def test_no_false_alarm_of_a_flow_that_runs_is_killed_and_ends(
     flow: Flow, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -175,6 +175,7 @@ def test_a_disk_that_fills_up_is_waited_for(small_disk: Path) -> None:
         assert_complete(sim, run, made)
 
 
+@pytest.mark.long
 def test_an_engine_that_meets_a_full_disk_is_started_again(small_disk: Path) -> None:
     # Between our own files of an epoch and the engine's there is a moment to fill the disk in.
     with started(small_disk, TAPE_FAILPOINTS="iceberg.frozen:sleep:2:5") as (sim, run):

@@ -230,6 +230,7 @@ def ordered(record_type: type[Struct], rows: pa.Table) -> pa.Table:
     return rows.sort_by([(name, "ascending") for name in names if name in rows.schema.names]).combine_chunks()
 
 
+@pytest.mark.long
 def test_recovery_files_that_are_gone_are_made_again_though_cut_short_and_journals_are_trimmed(
     store: Store,
 ) -> None:

@@ -214,6 +214,7 @@ def test_the_configuration_of_where_it_was_started_is_in_force(tmp_path: Path, r
     assert "connected" not in runs[0].said()
 
 
+@pytest.mark.long
 def test_two_runs_of_the_simulator_never_contradict_each_other(tmp_path: Path, runs: list[Run]) -> None:
     for _ in range(2):
         runs.append(Run(tmp_path, "--symbols", "binance:BTC-USDT"))
