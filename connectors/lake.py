@@ -137,6 +137,8 @@ class LakePartition(StatefulSinkPartition[Any, State]):
         self._early: list[Any] = []  # what came before we were the writer; an epoch at most
         self._last = self._frozen = 0
         self._counts: Counter[str] = Counter()
+        if state is not None:
+            self._resume(state)  # also where nothing will come: what waits is published all the same
         self._begin(wait=False)
 
     def _begin(self, *, wait: bool) -> bool:
@@ -150,14 +152,12 @@ class LakePartition(StatefulSinkPartition[Any, State]):
             for table in self._courier.tables
         }
         published = max(shelf.floor for shelf in self._shelves.values())
-        if self._state is not None:
-            self._resume(self._state)
-        elif self._rebuilding:
+        if self._state is None and self._rebuilding:
             self._known = next(
                 each.tokens[self._shard] for each in self._courier.tables if each.record_type is Frame
             )
             self._last, self._counts = self._known.position, Counter(self._known.counts)
-        elif published:
+        elif self._state is None and published:
             raise LakeError(
                 f"{self._shard} has published up to {published}, but its recovery knows nothing of it",
                 hint="`tape recover` makes the recovery files again from what the tables have",
@@ -240,7 +240,9 @@ class LakePartition(StatefulSinkPartition[Any, State]):
         return self._shard, Life(self._last, self._before)
 
     def remove_tails(self) -> None:
-        """Leave no tail of what is published."""
+        """Leave no tail of what is published, not even of a life before in which nothing came."""
+        if self._state is not None:
+            self._begin(wait=False)
         for shelf in self._shelves.values():
             shelf.remove_tail()
 
