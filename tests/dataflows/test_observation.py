@@ -29,7 +29,7 @@ from tests.dataflows.test_metrics import decoded
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE_SECONDS = 100
 ENOUGH_MESSAGES = 100
-FAULTS = "drop:0.01,duplicate:0.02,reorder:0.02,malformed:0.02,cut:0.1,shutdown:0.1,id_reset:0.05"
+FAULTS = "drop:0.01,duplicate:0.02,reorder:0.02,malformed:0.02,cut:0.1,shutdown:0.3,id_reset:0.05"
 # What stays at nought where nothing is wrong, or is over too soon to be scraped; each has its own test.
 AT_REST = {
     "tape_late_trades_total",  # repairs that took long
