@@ -86,6 +86,26 @@ def test_a_start_over_what_is_complete_changes_nothing(job: Job) -> None:
     assert check(job, SHARDS) == []
 
 
+def test_what_waits_of_a_shard_in_which_nothing_comes_any_more_is_published(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died = Driver(job)
+    died.start()
+    monkeypatch.setattr(died.random, "randint", lambda low, high: high)
+    monkeypatch.setattr(died.durable, "reached", lambda shard: None)  # so it keeps all to itself
+    while died.positions["kraken-0"] < job.frames:
+        died.epoch(job.frames)
+    assert not died.lake.close(PATIENCE_SECONDS)
+    assert catalog_of(job).load_table("bronze.frames").scan().count() == 0
+    again = Driver(job)
+    for shard in SHARDS:  # the engine builds before we are the writer, and its journals are at their end
+        again.positions[shard], state = again.load(shard)
+        again.build(shard, state)
+    again.lake.start()
+    again.close()
+    assert check(job, SHARDS) == []
+
+
 def test_one_commit_for_all_shards_of_an_epoch_and_none_for_an_idle_table(job: Job) -> None:
     driver = Driver(job)
     driver.start()
