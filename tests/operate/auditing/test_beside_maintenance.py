@@ -114,6 +114,7 @@ def live(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> Iterator
         made.process.wait()
 
 
+@pytest.mark.long
 def test_no_false_alarm_while_tables_are_rewritten_under_it_and_after_each_task(live: Live) -> None:
     live.until_published(2 * FRAMES // 4)
     done: list[str] = []
