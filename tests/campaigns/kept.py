@@ -1,36 +1,22 @@
-"""Stores that the flow has filled from recorded journals, to be asked; and what is true of them.
-
-`python -m tests.campaigns.kept DIRECTORY` is the flow, over the journals of a store and into its lake.
-"""
+"""Stores that the flow has filled from recorded journals, to be asked; and what is true of them."""
 
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import structlog
-from bytewax.recovery import RecoveryConfig, init_db_dir
-from bytewax.run import cli_main
+from bytewax.recovery import init_db_dir
 from msgspec import convert, to_builtins
 
 from connectors.catalog import open_catalog
-from connectors.lake import Lake
-from connectors.slots import read
-from connectors.source import JournalSource, Reading
-from connectors.venues import VENUES
-from dataflows.chain import chain
-from dataflows.crypto import build
-from dataflows.steps.batch import batch_of
 from dataflows.steps.windows import bars_of
 from query.reader import Reader
 from schemas import Trade
 from schemas.run import records_of
 from tests.campaigns.recorded import record
-from tests.campaigns.running import batches
+from tests.campaigns.running import Job, batches, command
 
 ROOT = Path(__file__).parent.parent.parent
 SHARDS = ("binance-0", "binance-1")
@@ -78,9 +64,7 @@ def flow(directory: Path, *, killed: bool = False) -> None:
     """Run the flow to the end of the journals; or kill it once some trades are published and some are not."""
     words = directory / "words"
     with words.open("w") as said:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.campaigns.kept", str(directory)], cwd=ROOT, stderr=said
-        )
+        process = subprocess.Popen(command(flow_of(directory)), cwd=ROOT, stderr=said)
     deadline = time.monotonic() + PATIENCE_SECONDS
     while killed and not is_between(directory):
         assert process.poll() is None, words.read_text()
@@ -93,42 +77,22 @@ def flow(directory: Path, *, killed: bool = False) -> None:
         assert process.wait(PATIENCE_SECONDS) == 0, words.read_text()
 
 
+def flow_of(directory: Path) -> Job:
+    """The flow over the journals of a store and into its lake."""
+    return Job(
+        str(directory),
+        recovery=str(directory / "recovery"),
+        epoch_seconds=EPOCH_SECONDS,
+        epoch_frames_max=EPOCH_FRAMES,
+        sink="lake",
+    )
+
+
 def is_between(directory: Path) -> bool:
     """Whether some trades are published, and some are in a tail alone."""
     parts = list(directory.glob("tail/silver.trades/*/*.arrows"))
     # A part goes with the second publication after it.
     return bool(parts) and all(int(path.stem.rpartition("-")[2]) > 2 for path in parts)
-
-
-def main(directory: Path) -> None:
-    """One process of the flow, until its journals end."""
-    store = read(directory)
-    assert store is not None
-    reading = Reading(
-        directory=directory,
-        epoch_seconds=EPOCH_SECONDS,
-        ends=True,
-        epoch_frames_max=EPOCH_FRAMES,
-        batch_frames_max=100,
-    )
-    lake = Lake(
-        lambda: open_catalog(directory),
-        store,
-        directory,
-        SHARDS,
-        durable=reading.durable,
-        stop=reading.stop,
-        commit_seconds=0.0,
-        logger=structlog.get_logger(),
-    )
-    lake.start()
-    cli_main(
-        build(JournalSource(store.slots, reading, batch_of), {"lake": lake}, chain(VENUES)),
-        epoch_interval=timedelta(seconds=reading.epoch_seconds),
-        recovery_config=RecoveryConfig(directory / "recovery"),
-    )
-    reading.durable.ended()
-    assert lake.close(60)
 
 
 def folded(trades: list[Row], interval: str) -> dict[tuple[str, int], Row]:
@@ -140,7 +104,3 @@ def folded(trades: list[Row], interval: str) -> dict[tuple[str, int], Row]:
 def as_trade(row: Row) -> Trade:
     """The record of a row."""
     return convert({**row, "trade_conditions": tuple(row["trade_conditions"])}, Trade)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

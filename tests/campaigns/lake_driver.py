@@ -204,6 +204,17 @@ def drive(job: Job) -> None:
     driver.close()
 
 
+def in_turns(drivers: list[Driver]) -> None:
+    """Run writers of one shard each side by side, an epoch of each after the other, to the end."""
+    for driver in drivers:
+        driver.start()
+    while any(driver.positions[driver.job.own[0]] < driver.job.frames for driver in drivers):
+        for driver in drivers:
+            driver.epoch(driver.job.frames)
+    for driver in drivers:
+        driver.close()
+
+
 def check(job: Job, shards: tuple[str, ...]) -> list[str]:
     """What is wrong with the tables, compared row by row; and no tail may be left."""
     catalog = job.open()

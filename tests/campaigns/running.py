@@ -1,5 +1,9 @@
-"""One process of the flow over recorded journals, into files or the lake: what tests and campaigns start."""
+"""One process of the flow over recorded journals, into files or the lake: what tests and campaigns start.
 
+`command(job)` starts it in a process of its own.
+"""
+
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
@@ -83,6 +87,11 @@ class Watched(JournalSource[Batch]):
         partition.next_batch = pausing  # type: ignore[method-assign]
         partition._epoch_became_durable = remembering  # type: ignore[method-assign]
         return partition
+
+
+def command(job: Job) -> list[str]:
+    """How to start a process that does it."""
+    return [sys.executable, "-m", "tests.campaigns.running", msgspec.json.encode(job).decode()]
 
 
 def main(job: Job) -> None:
@@ -171,3 +180,7 @@ def batches(directory: Path, slots: tuple[Slot, ...]) -> Iterator[Batch]:
                 batch = step.step(batch)
             yield batch
         reader.close()
+
+
+if __name__ == "__main__":
+    main(msgspec.json.decode(sys.argv[1], type=Job))

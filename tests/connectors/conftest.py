@@ -12,10 +12,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from pyiceberg.exceptions import CommitFailedException
 from websockets.utils import accept_key
 
 from connectors.capture import Capture, ShardPlan
 from connectors.journal_reader import JournalReader
+from connectors.publishing import CachedTransaction
 from connectors.resilience import Policy
 from connectors.venues import VENUES
 from connectors.venues.protocol import Instrument, Venue
@@ -207,3 +209,20 @@ def capturing(tmp_path: Path, seed: int) -> Callable[..., AbstractContextManager
             capture.stop()
 
     return start
+
+
+@pytest.fixture
+def conflicts(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The commits that the catalog refused because another one came first, as they happen."""
+    refused = []
+    commit = CachedTransaction.commit_transaction
+
+    def noticed(self: Any) -> Any:
+        try:
+            return commit(self)
+        except CommitFailedException:
+            refused.append(self)
+            raise
+
+    monkeypatch.setattr(CachedTransaction, "commit_transaction", noticed)
+    return refused

@@ -18,15 +18,14 @@ from typing import Any
 import msgspec
 import pytest
 from msgspec.structs import replace
-from pyiceberg.exceptions import CommitFailedException
 from structlog.testing import capture_logs
 
-from connectors import courier, publishing
+from connectors import courier
 from connectors.catalog import LakeError
 from connectors.slots import open_store
 from connectors.tokens import tokens_of
 from schemas.iceberg import TABLES
-from tests.campaigns.lake_driver import Driver, Job, check, drive
+from tests.campaigns.lake_driver import Driver, Job, check, drive, in_turns
 from tests.services.fault_proxy import FaultProxy, fault_proxy
 from tests.services.lakes import KINDS, Place, Servers
 
@@ -89,27 +88,10 @@ def test_every_row_is_there_once_and_the_tokens_say_so(job: Job) -> None:
 
 @served
 def test_of_two_commits_on_one_base_one_is_made_and_the_other_looks_again(
-    job: Job, monkeypatch: pytest.MonkeyPatch
+    job: Job, conflicts: list[Any]
 ) -> None:
-    conflicts = []
-    commit = publishing.CachedTransaction.commit_transaction
-
-    def counting(self: Any) -> Any:
-        try:
-            return commit(self)
-        except CommitFailedException:
-            conflicts.append(self)
-            raise
-
-    monkeypatch.setattr(publishing.CachedTransaction, "commit_transaction", counting)
     drivers = [Driver(replace(job, own=(shard,))) for shard in SHARDS]
-    for driver in drivers:
-        driver.start()
-    while any(driver.positions[driver.job.own[0]] < job.frames for driver in drivers):
-        for driver in drivers:
-            driver.epoch(job.frames)
-    for driver in drivers:
-        driver.close()
+    in_turns(drivers)
     assert conflicts
     assert check(job, SHARDS) == []
 

@@ -24,7 +24,7 @@ from connectors.tail import as_of_now
 from connectors.tokens import tokens_of
 from schemas import Trade
 from schemas.iceberg import TABLES
-from tests.campaigns.lake_driver import Driver, Job, batch_at, check, drive
+from tests.campaigns.lake_driver import Driver, Job, batch_at, check, drive, in_turns
 
 ROOT = Path(__file__).parent.parent.parent
 SHARDS = ("binance-0", "kraken-0")
@@ -196,26 +196,9 @@ def test_lost_recovery_over_published_rows_is_refused(job: Job) -> None:
         drive(job)
 
 
-def test_two_processes_write_one_table(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    conflicts = []
-    commit = publishing.CachedTransaction.commit_transaction
-
-    def counting(self: Any) -> Any:
-        try:
-            return commit(self)
-        except CommitFailedException:
-            conflicts.append(self)
-            raise
-
-    monkeypatch.setattr(publishing.CachedTransaction, "commit_transaction", counting)
+def test_two_processes_write_one_table(job: Job, conflicts: list[Any]) -> None:
     drivers = [Driver(only(job, shard, seed=number)) for number, shard in enumerate(SHARDS)]
-    for driver in drivers:
-        driver.start()
-    while any(driver.positions[driver.job.own[0]] < job.frames for driver in drivers):
-        for driver in drivers:
-            driver.epoch(job.frames)
-    for driver in drivers:
-        driver.close()
+    in_turns(drivers)
     assert conflicts
     assert check(job, SHARDS) == []
     referenced = {path for table in TABLES.values() for path in manifests(catalog_of(job), table.name)}

@@ -2,70 +2,31 @@
 
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
-from datetime import timedelta
 from pathlib import Path
 from random import Random
 
 import pytest
-import structlog
-from bytewax.recovery import RecoveryConfig, init_db_dir
-from bytewax.run import cli_main
+from bytewax.recovery import init_db_dir
 
 from connectors.catalog import open_catalog
-from connectors.lake import Lake
-from connectors.slots import read
-from connectors.source import JournalSource, Reading
-from connectors.venues import VENUES
-from dataflows.chain import chain
-from dataflows.crypto import build
-from dataflows.steps.batch import batch_of
 from schemas import Frame, StaleWindow
 from schemas.iceberg import TABLES
 from tests.campaigns.recorded import record
-from tests.campaigns.running import straight
+from tests.campaigns.running import Job, command, straight
 
 ROOT = Path(__file__).parent.parent.parent
 SHARDS = ("binance-0", "binance-1")
 FRAMES = 3_000
 
 
-def main(directory: Path) -> None:
-    """One process of the flow, from its journals into the lake."""
-    store = read(directory)
-    assert store is not None
-    reading = Reading(
-        directory=directory, epoch_seconds=0.05, ends=True, epoch_frames_max=300, batch_frames_max=100
-    )
-    lake = Lake(
-        lambda: open_catalog(directory),
-        store,
-        directory,
-        SHARDS,
-        durable=reading.durable,
-        stop=reading.stop,
-        commit_seconds=0.0,
-        logger=structlog.get_logger(),
-    )
-    lake.start()
-    cli_main(
-        build(JournalSource(store.slots, reading, batch_of), {"lake": lake}, chain(VENUES)),
-        epoch_interval=timedelta(seconds=reading.epoch_seconds),
-        recovery_config=RecoveryConfig(directory / "recovery"),
-    )
-    reading.durable.ended()
-    assert lake.close(60)
-
-
 def flow_killed(directory: Path, random: Random | None) -> bool:
     """Run the flow in a process of its own; whether it was killed, soon after it had begun to write."""
     words = directory / "words"
     with words.open("w") as said:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.connectors.test_lake_flow", str(directory)], cwd=ROOT, stderr=said
-        )
+        job = Job(str(directory), recovery=str(directory / "recovery"), sink="lake")
+        process = subprocess.Popen(command(job), cwd=ROOT, stderr=said)
     deadline = time.monotonic() + 60
     while random and process.poll() is None and not list(directory.glob("tail/*/*/*.arrows")):
         assert time.monotonic() < deadline
@@ -110,7 +71,3 @@ def test_the_flow_fills_the_tables_with_what_the_steps_say(tmp_path: Path, kills
         assert Counter(zip(*(found[name].to_pylist() for name in names), strict=True)) == Counter(rows)
         assert rows or record_type is StaleWindow  # these journals end before anything is forgotten
     assert not list(tmp_path.glob("tail/*/*/*"))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

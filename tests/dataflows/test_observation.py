@@ -171,7 +171,10 @@ def test_two_processes_account_for_every_message(cluster: list[Process], tmp_pat
     until(cluster, lambda: moved(cluster) >= IN_TROUBLE)
     until(cluster, lambda: cluster[0].get("/readyz")[0] == 503)
     assert "no connection" in cluster[0].get("/readyz")[1]
-    assert cluster[0].get("/healthz")[0] == cluster[1].get("/readyz")[0] == 200
+    assert cluster[0].get("/healthz")[0] == 200
+    # The other process has its own venues, whose faults may cut a connection at any moment; it comes back.
+    until(cluster, lambda: cluster[1].get("/readyz")[0] == 200)
+    assert cluster[0].get("/readyz")[0] == 503
     for one in cluster:
         one.process.send_signal(signal.SIGTERM)
     assert [one.process.wait(PATIENCE_SECONDS) for one in cluster] == [0, 0]

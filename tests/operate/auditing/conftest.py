@@ -2,11 +2,9 @@
 
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import pytest
 from bytewax.recovery import init_db_dir
 
@@ -15,16 +13,11 @@ from operate.auditing.auditor import audit
 from operate.auditing.findings import Finding
 from operate.auditing.reading import Asked
 from tests.campaigns.recorded import record
-from tests.campaigns.running import Job
+from tests.campaigns.running import Job, command
 
 ROOT = Path(__file__).parent.parent.parent.parent
 SHARDS = ("binance-0", "binance-1")
 FRAMES = 900
-START = """
-import sys, msgspec
-from tests.campaigns.running import Job, main
-main(msgspec.json.decode(sys.argv[1], type=Job))
-"""
 
 Audit = Callable[..., dict[str, Finding]]
 
@@ -39,12 +32,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recovery.mkdir()
     init_db_dir(recovery, 2)
     job = Job(str(directory), recovery=str(recovery), sink="lake", epoch_frames_max=300)
-    subprocess.run(
-        [sys.executable, "-c", START, msgspec.json.encode(job).decode()],
-        cwd=ROOT,
-        check=True,
-        timeout=120,
-    )
+    subprocess.run(command(job), cwd=ROOT, check=True, timeout=120)
     shutil.copytree(directory, directory.with_name("kept"))
     return directory
 

@@ -1,13 +1,11 @@
 """The audit beside maintenance: whatever commits while it reads, it never says that something is wrong."""
 
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 from bytewax.recovery import init_db_dir
 from msgspec import Struct
@@ -26,9 +24,8 @@ from operate.maintenance.jobs import Policy
 from schemas import Bar, Frame, StaleWindow, Trade
 from schemas.iceberg import TABLES
 from tests.campaigns import recorded
-from tests.campaigns.running import Job
+from tests.campaigns.running import Job, command
 from tests.operate.auditing.conftest import ROOT, SHARDS
-from tests.operate.auditing.conftest import START as PROGRAM
 
 FRAMES = 1_600
 MIDNIGHT = 19_676 * DAY
@@ -46,11 +43,12 @@ class Live:
         self.directory = directory
         directory.mkdir()
         recorded.record(directory, SHARDS, FRAMES, seed)
-        # Last of all a trade of hours ago, whose windows the flow does not remember.
-        end = START + FRAMES * 40_000
-        page: Entry = (end, 1, FRAMES + 1, "repair", forgotten)
-        tick: Entry = (end + 1_000_000, 1, FRAMES + 2, "tick", b"{}")
-        recorded.append(directory, SHARDS[0], [page, tick])
+        # Hours later a trade of the second day's first minute, whose windows the flow does not remember.
+        later = START + HOURS
+        quiet: Entry = (later, 1, FRAMES + 1, "tick", b"{}")
+        page: Entry = (later + 1_000_000, 1, FRAMES + 2, "repair", forgotten)
+        tick: Entry = (later + 2_000_000, 1, FRAMES + 3, "tick", b"{}")
+        recorded.append(directory, SHARDS[0], [quiet, page, tick])
         recovery = directory / "recovery"
         recovery.mkdir()
         init_db_dir(recovery, 2)
@@ -62,7 +60,7 @@ class Live:
             epoch_frames_max=60,
             epoch_seconds=0.1,
         )
-        self.process = subprocess.Popen([sys.executable, "-c", PROGRAM, msgspec.json.encode(job)], cwd=ROOT)
+        self.process = subprocess.Popen(command(job), cwd=ROOT)
 
     def tokens(self, record_type: type[Struct]) -> list[Token]:
         return list(tokens_of(open_catalog(self.directory).load_table(TABLES[record_type].name)).values())
@@ -103,7 +101,7 @@ class Live:
 
 @pytest.fixture
 def live(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
-    monkeypatch.setattr(recorded, "START", START - HOURS)
+    monkeypatch.setattr(recorded, "START", MIDNIGHT + 20_000_000)
     forgotten = recorded.page("BTC0USDT", 500)
     monkeypatch.setattr(recorded, "START", START)
     monkeypatch.setattr(expiry, "SNAPSHOTS_KEPT", 10)
