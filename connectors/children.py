@@ -1,12 +1,13 @@
-"""Processes that we start and that must not outlive us, whatever ends us."""
+"""Processes that we start and that must not outlive us, whatever ends us; and another that we become."""
 
 import ctypes
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 # Where `python -m` finds our packages, wherever we were started.
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,19 +36,34 @@ def start_child(
             if os.getppid() != parent:
                 os._exit(1)
 
-    # Our packages come first and the directory never: it may hold a `schemas` of its own.
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     return subprocess.Popen(  # noqa: S603  # our own module
-        [sys.executable, "-P", "-m", *module],
+        command(module),
         stdin=subprocess.PIPE,  # ends when we end, whatever the system
         stdout=stdout,
         stderr=stderr,
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": path, **variables},
+        env=environment(variables),
         text=True,
         start_new_session=True,
         preexec_fn=die_with_parent,  # noqa: PLW1509  # before any thread of ours is started
     )
+
+
+def become(module: Sequence[str], **variables: str) -> NoReturn:
+    """Run `python -m MODULE…` in our place, with these variables beside our environment."""
+    sys.stdout.flush()
+    os.execve(sys.executable, command(module), environment(variables))  # noqa: S606  # our own module
+
+
+def command(module: Sequence[str]) -> list[str]:
+    """How a module of ours is run: the directory is never looked in, it may hold a `schemas` of its own."""
+    return [sys.executable, "-P", "-m", *module]
+
+
+def environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """Our environment with these variables; our packages come first."""
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path, **variables}
 
 
 def stop_child(process: "subprocess.Popen[str]", seconds: float) -> int:

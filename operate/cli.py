@@ -27,12 +27,19 @@ if TYPE_CHECKING:
 # In the order of `tape --help`: what a newcomer types first comes first.
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("operate.run:command", "Capture market data and show it moving; Ctrl-C stops."),
-    "trades": ("operate.questions:trades", "Print the newest trades, or the first ones from --since on."),
+    "demo": (
+        "operate.demo:command",
+        "Run a simulated market in which things go wrong, and see them repaired.",
+    ),
+    "trades": ("operate.questions:trades", "Print the newest trades, or the first ones of an interval."),
     "quotes": (
         "operate.questions:quotes",
-        "Print the newest best bids and offers, or the first ones from --since on.",
+        "Print the newest best bids and offers, or the first ones of an interval.",
     ),
-    "bars": ("operate.questions:bars", "Print bars of any length, the newest last."),
+    "bars": (
+        "operate.questions:bars",
+        "Print bars of any length, the newest or the first ones of an interval.",
+    ),
     "latest": ("operate.questions:latest", "Print the last trade of each symbol."),
     "summary": ("operate.questions:summary", "Print what each symbol did on a day."),
     "gaps": (
@@ -50,6 +57,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Ask the tables in SQL (DuckDB's): trades, quotes, bars, gaps, dead_letters, frames.",
     ),
     "tail": ("operate.tail:command", "Follow records as they land, each once."),
+    "top": ("operate.top:command", "Show every market: last price, rate, age, lag, gaps, duplicates."),
     "init": ("operate.init:command", "Write a commented tape.toml."),
     "config": ("operate.config:command", "Show the configuration, where it came from, or its schema."),
     "audit": (
