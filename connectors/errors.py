@@ -12,9 +12,20 @@ class TapeError(Exception):
     # What a process ends with; what fails although it was asked for rightly overrides it.
     exit_code = EXIT_COULD_NOT
 
+    # What programs tell it by.
+    code = "refused"
+
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+
+
+class Unknown(TapeError):
+    """There is nothing of that name."""
+
+    def __init__(self, idea: str, word: str, *, hint: str) -> None:
+        super().__init__(f"unknown {idea} {word!r}", hint=hint)
+        self.code = f"unknown_{idea}"
 
 
 def explain(error: BaseException) -> tuple[str, str]:
@@ -39,9 +50,9 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return folded[found[0]] if found else None
 
 
-def unknown(idea: str, word: str, known: Iterable[str]) -> TapeError:
+def unknown(idea: str, word: str, known: Iterable[str]) -> Unknown:
     """The error for a word that is not in the list: of a command, a venue, a symbol."""
     known = list(known)
     meant = nearest(word, known)
     hint = f"did you mean {meant}?" if meant else f"known: {', '.join(known)}"
-    return TapeError(f"unknown {idea} {word!r}", hint=hint)
+    return Unknown(idea, word, hint=hint)

@@ -3,7 +3,7 @@
 Each is asked of a reader, about a scope, now or as of a past; rows are exact, and each is there once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -17,7 +17,7 @@ from query.files import Scope, Wanted, only
 from query.missing import PROVABLE, completeness, gaps_of
 from query.reader import AsOf, Reader
 from query.view import View, moment
-from schemas import DeadLetter, Gap, Quote, Trade
+from schemas import Bar, DeadLetter, Gap, Quote, Trade
 from schemas.iceberg import TABLES, arrow_schema
 
 # A page; whoever wants more asks for it, or for the next.
@@ -27,7 +27,7 @@ BACK = (UNITS["m"], UNITS["h"], UNITS["d"])
 # Events of so long are in memory at once while they are replayed.
 REPLAY = 10 * UNITS["m"]
 
-Place = tuple[int, str]  # time and message_id of a row: what comes after it is the next page
+Place = tuple[int, str]  # a row's time, and what its time's rows are in order of: the next page is behind it
 
 
 def trades(
@@ -147,15 +147,25 @@ def last_day(reader: Reader) -> int:
 
 
 def gaps(
-    reader: Reader, scope: Scope, *, status: str | None = None, limit: int = LIMIT, as_of: AsOf | None = None
+    reader: Reader,
+    scope: Scope,
+    *,
+    status: str | None = None,
+    after: Place | None = None,
+    limit: int = LIMIT,
+    as_of: AsOf | None = None,
 ) -> Answer:
     """Gaps that were found in the scope, as they stand, in the order in which they were found."""
     view = reader.at(Gap, as_of)
     sql, part = gaps_of(view, scope)
+    found, gap_id = after or (0, "")
     rows = reader.ask(
-        f"from ({sql}) where $status is null or status = $status order by found, gap_id limit $limit",
+        f"from ({sql}) where ($status is null or status = $status) and (found, gap_id) > ($found, $gap_id) "
+        "order by found, gap_id limit $limit",
         part,
         status=status,
+        found=moment(found),
+        gap_id=gap_id,
         limit=limit,
     )
     return Answer(rows, reader.simulated, view.snapshot_id, view.provisional_from(scope.wanted("found")))
@@ -186,6 +196,55 @@ def complete(reader: Reader, scope: Scope, interval: str = "1h", *, as_of: AsOf 
         provable=sorted(PROVABLE),
     )
     return replace(answer, rows=rows)
+
+
+def windows(
+    ask: Callable[..., Answer],
+    reader: Reader,
+    scope: Scope,
+    interval: str,
+    *,
+    after: Place | None,
+    newest: bool,
+    limit: int,
+    as_of: AsOf | None,
+) -> Answer:
+    """Some rows of a question about windows: the first ones of the scope, or the newest."""
+    size = size_of(interval)
+    views = [reader.at(record_type, as_of) for record_type in (Trade, Bar)]
+    wanted = [(view, replace(scope, since=None).wanted(view.time)) for view in views]
+    last = max((view.newest(each) or 0 for view, each in wanted), default=0)
+    if newest:
+        # As many windows as are asked for, of however many symbols.
+        start = max(0, min(last, scope.until or last) - limit * size)
+        answer = ask(reader, replace(scope, since=start), interval, as_of=as_of)
+        return replace(answer, rows=answer.rows.slice(max(0, answer.rows.num_rows - limit)))
+    first = min((old for view, each in wanted if (old := view.oldest(each)) is not None), default=0)
+    start = max(first - first % size, scope.since or 0, after[0] if after else 0)
+    end = last + 1 if scope.until is None else min(last + 1, scope.until)
+    span = limit * size
+    while True:
+        part = replace(scope, since=start, until=scope.until if start + span >= end else start + span)
+        answer = ask(reader, part, interval, as_of=as_of)
+        rows = behind(answer.rows, after)
+        if start + span >= end or rows.num_rows >= limit:
+            break
+        span *= 4  # few windows had trades
+    if rows.num_rows > limit:
+        rows = rows.slice(0, limit)
+        until = rows.column("window_start").cast(pa.int64())[-1].as_py() + size
+        answer = ask(reader, replace(part, until=until), interval, as_of=as_of)
+    return replace(answer, rows=rows)
+
+
+def behind(rows: pa.Table, after: Place | None) -> pa.Table:
+    """Of rows of windows, in their order, those behind a place."""
+    if after is None:
+        return rows
+    starts = rows.column("window_start").cast(pa.int64()).to_pylist()
+    names = zip(*(rows.column(name).to_pylist() for name in ("exchange", "market", "symbol")), strict=True)
+    places = zip(starts, map("\0".join, names), strict=True)
+    return rows.slice(sum(place <= after for place in places))
 
 
 def replay(reader: Reader, scope: Scope, *, as_of: AsOf | None = None) -> Iterator[pa.Table]:
@@ -243,9 +302,9 @@ STATS = pa.schema([
 ])  # fmt: skip
 
 
-def venues(reader: Reader) -> Answer:
+def venues(reader: Reader, scope: Scope) -> Answer:
     """Whose rows there are, how many of each kind, and from when to when."""
-    answer = stats(reader, Scope())
+    answer = stats(reader, Scope(scope.exchange))
     rows = reader.ask(
         """
         select exchange,

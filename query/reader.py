@@ -16,7 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from connectors.catalog import LakeError
-from connectors.errors import unknown
+from connectors.errors import Unknown, unknown
 from connectors.tail import unpublished
 from connectors.tokens import tokens_of
 from query.files import Between, Index
@@ -124,9 +124,7 @@ class Reader:
             if meant is not None:
                 before = [one for one in table.metadata.snapshots if one.timestamp_ms <= meant.timestamp_ms]
                 return max(before, key=lambda one: one.timestamp_ms, default=None)
-        raise LakeError(
-            f"no table has a snapshot {as_of.snapshot}", hint="`tape stats --snapshots` lists them"
-        )
+        raise Unknown("snapshot", str(as_of.snapshot), hint="`tape stats --snapshots` lists them")
 
     def _received(self, moment: int) -> Mapping[str, int]:
         """By shard: the position of the last frame that was received until then."""

@@ -184,7 +184,7 @@ def test_stats_and_venues_count_what_is_there(kept: Kept) -> None:
     assert counts["silver.trades"] == len(kept.rows["Trade"])
     assert counts["silver.gaps"] == len(kept.rows["Gap"])
     assert counts["gold.bars"] == len(kept.rows["Bar"])
-    assert lake.venues(kept.reader).rows.to_pylist()[0]["trades"] == len(kept.rows["Trade"])
+    assert lake.venues(kept.reader, Scope()).rows.to_pylist()[0]["trades"] == len(kept.rows["Trade"])
     assert lake.stats(kept.reader, Scope("kraken")).rows.num_rows == 0
 
 
@@ -211,7 +211,7 @@ def test_as_of_a_moment_is_what_was_received_by_then(kept: Kept) -> None:
 
 
 def test_an_unknown_past_is_told(kept: Kept) -> None:
-    with pytest.raises(TapeError, match="no table has a snapshot 7"):
+    with pytest.raises(TapeError, match="unknown snapshot '7'"):
         lake.trades(kept.reader, Scope(), as_of=AsOf(snapshot=7))
     with pytest.raises(TapeError, match="unknown tag 'mian'") as told:
         lake.trades(kept.reader, Scope(), as_of=AsOf(tag="mian"))
