@@ -189,7 +189,7 @@ BINANCE = protocol.Venue(
     connect_path="/stream?timeUnit=MICROSECOND",
     subscribe=subscribe,
     classify=decoding.classifier(b'{"result"', b'{"code"', b'{"stream":"!', b'{"e":"serverShutdown"'),
-    decode_many=runs_of_trades(parse, trades, _trade_envelope, start=b"{", end=b"e}}"),
+    decode_many=runs_of_trades(parse, trades, _trade_envelope, start=b'{"stream":"', end=b"e}}"),
     alive=Request("/api/v3/ping"),
     metadata=Request("/api/v3/exchangeInfo", (("symbolStatus", "TRADING"),), weight=20),
     decode_metadata=decoding.metadata_decoder(lambda body: _exchange_info(body).symbols, listing),

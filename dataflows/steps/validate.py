@@ -88,8 +88,8 @@ class Validate:
         """Whether no trade breaks a rule; a no is for `_trade` to judge. Ids and words of runs are short."""
         run.price_nanos, run.quantity_nanos = self._nanos.each(run.prices), self._nanos.many(run.quantities)
         return (
-            min(run.price_nanos) > 0
-            and min(run.quantity_nanos) > 0
+            all(run.price_nanos)  # none is below zero
+            and all(run.quantity_nanos)
             and min(run.times) >= max(run.received) - BEHIND_MAX
             and max(run.times) <= min(run.received) + AHEAD_MAX
             and SIDES.issuperset(run.sides)
