@@ -60,6 +60,10 @@ class Ending:
         """The engine or we have failed: the journals are closed in order, nothing is completed."""
         self._release()
 
+    def is_wanted(self) -> bool:
+        """Whether what has begun should go on: nobody has asked for its end."""
+        return self._begun.is_set() and not self._asked.is_set()
+
     def _watch(self) -> None:
         """The first signal asks, the second does not."""
         asked = False
@@ -88,6 +92,13 @@ class Ending:
         """Another process of the cluster goes on, or something hangs: end as a crash would, which is safe."""
         self._logger.error("not stopped in time, ending now", seconds=self._grace_seconds)
         os._exit(EXIT_TOO_LATE)
+
+
+def again() -> NoReturn:
+    """Begin this process anew, with its own command: no process has two engines."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  # our own command
 
 
 def gone(code: int = 0) -> NoReturn:

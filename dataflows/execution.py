@@ -38,6 +38,10 @@ class FlowError(TapeError):
         super().__init__(message, hint=hint)
 
 
+class PeerLost(FlowError):
+    """Another process of the cluster is gone, and with it every engine: ours has not failed."""
+
+
 def execute(flow: Dataflow, told: Command, recovery: Path) -> None:
     """Run the flow until its sources end; FlowError where something else ended it."""
     backups = timedelta(seconds=told.backup_seconds)
@@ -100,7 +104,7 @@ def reason(error: BaseException, told: Command, recovery: Path) -> TapeError:
         assert isinstance(named, RecoveryError)
         return named
     if told.processes > 1:
-        return FlowError(
+        return PeerLost(
             "the flow has ended with another process of its cluster",
             "the last lines of the others say why; nothing is lost: start all of them again",
         )

@@ -37,8 +37,8 @@ from connectors.text import visible
 from connectors.venues import VENUES
 from dataflows.chain import chain
 from dataflows.crypto import build
-from dataflows.ending import Ending, gone
-from dataflows.execution import execute
+from dataflows.ending import Ending, again, gone
+from dataflows.execution import PeerLost, execute
 from dataflows.holes import Tell
 from dataflows.observation import Observation
 from dataflows.recovery import EPOCH_SECONDS, Command, adopt, arrange, command
@@ -80,8 +80,12 @@ def run(settings: Settings, told: Command = ALONE) -> None:
     process, recovery = Process.of(settings, told)
     try:
         execute(process.start(), told, recovery)
-    except BaseException:
+    except BaseException as error:
         process.ending.failed()
+        if isinstance(error, PeerLost) and process.ending.is_wanted():
+            logger: Any = structlog.get_logger()
+            logger.warning("another process of the cluster is gone: starting again to wait for it")
+            again()
         raise
     process.ending.returned()
 
