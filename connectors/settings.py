@@ -266,6 +266,41 @@ class MetricsSettings(Section):
     )
 
 
+class ApiSettings(Section):
+    """`[api]`: where questions are answered over HTTP, and how much anybody may ask."""
+
+    serve: Switch = Field(default=True, description="`tape run` answers while it runs")
+    host: str = Field(
+        default="127.0.0.1",
+        min_length=1,
+        description="address to listen on; another than this machine's own only where there are keys",
+    )
+    port: Whole = Field(
+        default=8400, ge=0, le=65_535, description="of API and page; any free one where it is 0 or taken"
+    )
+    metrics_port: Whole = Field(
+        default=9460, ge=0, le=65_535, description="of the API's own /metrics; any free one likewise"
+    )
+    keys_file: str = Field(default="", description="where keys are kept; without it keys.json in data_dir")
+    rows_max: Whole = Field(
+        default=10_000,
+        ge=1,
+        le=1_000_000,
+        description="rows of one answer; who wants more asks for the next page",
+    )
+    queries_max: Whole = Field(
+        default=4, ge=1, le=64, description="questions that are answered at the same time; others wait"
+    )
+    requests_per_second: Number = Field(
+        default=200.0, gt=0, description="of one key, or of one address where there are none"
+    )
+    streams_max: Whole = Field(default=64, ge=1, description="open streams at the same time")
+    sql_seconds: Number = Field(default=10.0, gt=0, le=600, description="longest statement of others")
+    sql_memory_bytes_max: Whole = Field(
+        default=512 * 1024 * 1024, ge=64 * 1024 * 1024, description="memory of one statement of others"
+    )
+
+
 class LogSettings(Section):
     """`[log]`: what is said on stderr."""
 
@@ -298,6 +333,7 @@ class Settings(BaseSettings):
     simulator: SimulatorSettings = SimulatorSettings()
     lake: LakeSettings = LakeSettings()
     metrics: MetricsSettings = MetricsSettings()
+    api: ApiSettings = ApiSettings()
     log: LogSettings = LogSettings()
 
     @classmethod

@@ -60,19 +60,14 @@ def show(answer: "Answer", form: Form, columns: Sequence[str] = ()) -> None:
     """Show an answer as asked."""
     import msgspec
 
-    from query.surface import as_text, facts
+    from query.surface import as_text, csv_of, facts, with_facts
 
     if not form.as_json:
         click.echo(said(answer), err=True)
     if form.parquet is not None:
         import pyarrow.parquet as pq
 
-        known = {b"tape": msgspec.json.encode(facts(answer))}
-        pq.write_table(
-            answer.rows.replace_schema_metadata({**(answer.rows.schema.metadata or {}), **known}),
-            form.parquet,
-            compression="zstd",
-        )
+        pq.write_table(with_facts(answer), form.parquet, compression="zstd")
         click.echo(f"{answer.rows.num_rows:,} rows written to {form.parquet}", err=True)
     elif form.as_csv:
         click.echo(csv_of(as_text(answer.rows)), nl=False)
@@ -96,16 +91,3 @@ def said(answer: "Answer") -> str:
     if found.missing is not None:
         words.append(f"{found.missing:,} of {found.expected:,} ids missing")
     return " · ".join(words) or "live"
-
-
-def csv_of(rows: Any) -> str:
-    """Rows as CSV with a header; lists as text with blanks between."""
-    import csv
-    import io
-
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(rows.column_names)
-    for row in zip(*(column.to_pylist() for column in rows.columns), strict=True):
-        writer.writerow(" ".join(each) if isinstance(each, list) else each for each in row)
-    return text.getvalue()

@@ -56,6 +56,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "operate.sql:command",
         "Ask the tables in SQL (DuckDB's): trades, quotes, bars, gaps, dead_letters, frames.",
     ),
+    "serve": ("operate.serve:command", "Answer questions over HTTP: the API and the page; Ctrl-C stops."),
+    "keys": ("operate.keys:command", "Make, list, replace and revoke the keys of the API."),
     "tail": ("operate.tail:command", "Follow records as they land, each once."),
     "top": ("operate.top:command", "Show every market: last price, rate, age, lag, gaps, duplicates."),
     "init": ("operate.init:command", "Write a commented tape.toml."),

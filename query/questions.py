@@ -94,7 +94,7 @@ def refuse_unknown(reader: "Reader", scope: "Scope") -> None:
         raise Unknown("symbol", scope.symbol, hint=f"did you mean {meant}?")
 
 
-LIMIT = Parameter("count", "So many rows at most.")
+LIMIT = Parameter("count", "So many rows at most.", name="limit")
 AS_OF = Parameter("past", "As it was: a time, a snapshot's number, a tag.")
 MARKET = ("exchange", "symbol")
 BAR = ("open", "high", "low", "close", "volume", "vwap", "trade_count", "missing", "is_closed")

@@ -1,9 +1,12 @@
 """Answers as programs and people read them: prices as plain text, times as ISO, bytes as text or base64."""
 
+import csv
+import io
 from base64 import b64encode
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -39,6 +42,22 @@ def facts(answer: Answer) -> dict[str, object]:
         "provisional_from": None if answer.provisional_from is None else iso(answer.provisional_from),
         "completeness": {"missing": found.missing, "expected": found.expected, "share": found.share},
     }
+
+
+def with_facts(answer: Answer) -> pa.Table:
+    """The rows, and what holds for them in the metadata of their schema."""
+    known = {b"tape": msgspec.json.encode(facts(answer))}
+    return answer.rows.replace_schema_metadata({**(answer.rows.schema.metadata or {}), **known})
+
+
+def csv_of(rows: pa.Table) -> str:
+    """Rows as CSV with a header; lists as text with blanks between."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(rows.column_names)
+    for row in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+        writer.writerow(" ".join(each) if isinstance(each, list) else each for each in row)
+    return text.getvalue()
 
 
 def iso(time: int) -> str:

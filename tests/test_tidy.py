@@ -84,6 +84,10 @@ TOUCHES_THE_WORLD = {
     "connectors/tail.py": {"os"},
     "query/files.py": {"threading"},  # several threads may ask at once
     "query/latest.py": {"threading"},
+    "query/rest/guard.py": {"asyncio", "time"},
+    "query/rest/keys.py": {"os", "secrets"},
+    "query/rest/lane.py": {"asyncio"},
+    "query/rest/server.py": {"asyncio", "signal", "socket"},
     # the person and the process
     "connectors/configuration.py": {"os"},
     "operate/cli.py": {"os"},

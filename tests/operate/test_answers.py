@@ -1,4 +1,4 @@
-"""How answers are shown: lists in CSV, facts in a line, and a store without tables."""
+"""How answers are shown: facts in a line, and a store without tables."""
 
 import json
 from pathlib import Path
@@ -9,14 +9,9 @@ import pytest
 
 from connectors.errors import TapeError
 from connectors.slots import open_store
-from operate.answers import SHOWN_ROWS, Form, csv_of, reader_of, said, show
+from operate.answers import SHOWN_ROWS, Form, reader_of, said, show
 from operate.cli import Session
 from query.answer import Answer, Completeness
-
-
-def test_lists_and_odd_text_survive_csv() -> None:
-    rows = pa.table({"conditions": [["a", "b"], []], "text": ['x,"y"\n', None]})
-    assert csv_of(rows) == 'conditions,text\na b,"x,""y""\n"\n,\n'
 
 
 def test_one_line_says_what_an_answer_rests_on() -> None:

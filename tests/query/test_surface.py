@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from query.answer import Answer, Completeness
-from query.surface import as_text, facts, iso, plain
+from query.surface import as_text, csv_of, facts, iso, plain
 from schemas import Trade
 from schemas.iceberg import arrow_schema
 
@@ -49,3 +49,8 @@ def test_facts_say_what_an_answer_rests_on() -> None:
         "completeness": {"missing": 1, "expected": 4, "share": 0.75},
     }
     assert facts(Answer(pa.table({}), False))["provisional_from"] is None
+
+
+def test_lists_and_odd_text_survive_csv() -> None:
+    rows = pa.table({"conditions": [["a", "b"], []], "text": ['x,"y"\n', None]})
+    assert csv_of(rows) == 'conditions,text\na b,"x,""y""\n"\n,\n'
