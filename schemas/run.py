@@ -2,7 +2,7 @@
 
 The law: a run is worth the Trades that `trades` makes of it, no more and no less. It holds only what is
 usual: live trades of one shard, each with one id, of the first series, with plain numbers, and from short
-frames, so that what the venue says is short. Behind validation money is above zero with nine places at most.
+frames, so that what the venue says is short. Behind validation nanos are above zero, and so exact.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -32,11 +32,11 @@ class Run(Struct, gc=False):
     times: list[int]
     prices: Sequence[str]  # as the venue wrote them
     quantities: Sequence[str]
+    price_nanos: list[int]  # the same in units of 10**-9; 0 where that is not above zero or not exact
+    quantity_nanos: list[int]
     sides: list[Side]
     wires: Sequence[Any]  # the venue's messages
     words: Words
-    price_nanos: list[int] = []  # the same as `prices` in units of 10**-9, once validated
-    quantity_nanos: list[int] = []
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -52,10 +52,10 @@ class Run(Struct, gc=False):
             self.times,
             self.prices,
             self.quantities,
-            self.sides,
-            self.wires,
             self.price_nanos,
             self.quantity_nanos,
+            self.sides,
+            self.wires,
         )
 
     def cut(self, start: int, stop: int) -> "Run":
@@ -77,8 +77,7 @@ class Run(Struct, gc=False):
 
 def run_of(columns: Sequence[Any], words: Words) -> Run:
     """The run with those columns."""
-    *first, price_nanos, quantity_nanos = columns
-    return Run(*first, words, price_nanos, quantity_nanos)  # type: ignore[call-arg]  # as many as there are
+    return Run(*columns, words)  # type: ignore[call-arg]  # as many as there are
 
 
 def records_of(records: Iterable[Any]) -> list[Any]:

@@ -23,7 +23,7 @@ _FACTOR, _ANY = pa.decimal128(18, 0), pa.decimal128(19, 0)
 
 def run_to_arrow(run: Run) -> pa.RecordBatch:
     """A run as one batch of the table of trades."""
-    assert run.price_nanos, "only what is valid is stored"
+    assert all(run.price_nanos), "only what is valid is stored"
     if max(run.price_nanos) >= _FACTOR_MAX or max(run.quantity_nanos) >= _FACTOR_MAX:
         return to_arrow(Trade, run.trades())
     rows, schema, ids = len(run), arrow_schema(Trade), pa.array(run.ids, pa.int64())

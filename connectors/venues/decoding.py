@@ -18,7 +18,7 @@ from connectors.venues.protocol import (
     PageHeader,
     Request,
 )
-from connectors.venues.values import TEXT_CHARACTERS_MAX, Refused, number, numbers, plain_number
+from connectors.venues.values import TEXT_CHARACTERS_MAX, Refused, number, plain_number, repeating, varying
 from schemas import Control, DeadLetter, Frame, Quote, Trade
 from schemas.fields import Origin, Side
 from schemas.health import FrameKind, Reason, What
@@ -54,14 +54,15 @@ def spot_trades(
 
     `wires` have an id, a price and a quantity; `words` makes the vendor_data of instruments and wires.
     """
-    prices = numbers([wire.price for wire in wires], "price")
-    quantities = numbers([wire.quantity for wire in wires], "quantity")
+    prices, price_nanos = repeating([wire.price for wire in wires], "price")
+    quantities, quantity_nanos = varying([wire.quantity for wire in wires], "quantity")
     ids = [wire.id for wire in wires]
     if len(frames) == 1:
         return [*trades_of(frames, listed, ids, times, prices, quantities, sides, words(listed, wires))]
     symbols = [one.symbol for one in listed]
     received = [frame.received for frame in frames]
-    return [Run(frames, listed, symbols, received, ids, times, prices, quantities, sides, wires, words)]
+    money = prices, quantities, price_nanos, quantity_nanos
+    return [Run(frames, listed, symbols, received, ids, times, *money, sides, wires, words)]
 
 
 def spot_trade(

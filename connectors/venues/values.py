@@ -1,7 +1,7 @@
 """What the texts of venues mean: numbers and times, strictly and exactly. Nothing here knows a record."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -10,7 +10,10 @@ from typing import cast
 import msgspec
 
 from schemas.health import Reason
+from schemas.nanos import NANO_PLACES, Nanos, of_places
 
+# One number costs as much to read by itself as some among many.
+FEW = 8
 # How much of a venue's text a detail repeats, and the longest number that is worth converting.
 TEXT_CHARACTERS_MAX = 40
 
@@ -44,19 +47,55 @@ def number(text: str, field: str) -> str:
     raise Refused(reason, f"{field} is {text[:TEXT_CHARACTERS_MAX]!r}, {len(text)} characters")
 
 
-def numbers(found: Sequence[str] | Sequence[msgspec.Raw], field: str) -> Sequence[str]:
+def numbers(texts: Sequence[str], field: str) -> Sequence[str]:
     """The plain digits of each, or Refused. All are looked at together, which costs half."""
-    # All are of the same type.
-    if isinstance(found[0], msgspec.Raw):
-        joined = str(b" ".join(cast("Sequence[msgspec.Raw]", found)), "ascii")
-        texts: Sequence[str] = joined.split(" ")
-    else:
-        texts = cast("Sequence[str]", found)
-        joined = " ".join(texts)
+    joined = " ".join(texts) + " "
     # A blank inside a text would make it look like two numbers; then their count is wrong.
-    if _plain_numbers(joined + " ") and joined.count(" ") == len(found) - 1:
+    if _plain_numbers(joined) and joined.count(" ") == len(texts):
         return texts
-    return [number(token(one) if isinstance(one, msgspec.Raw) else one, field) for one in found]
+    return [number(text, field) for text in texts]
+
+
+def repeating(found: Sequence[str] | Sequence[msgspec.Raw], field: str) -> tuple[Sequence[str], list[int]]:
+    """The plain digits and the nanos of numbers that often repeat, as prices do, or Refused."""
+    texts = texts_of(found)
+    nanos = list(map(_known.get, texts))
+    missed = nanos.count(None)
+    if missed * FEW > len(texts):
+        texts, read = varying(texts, field)
+        _known.remember(texts, read)
+        return texts, read
+    if missed:
+        texts = numbers(texts, field)
+        nanos = list(map(_known.__getitem__, texts))
+    return texts, cast("list[int]", nanos)
+
+
+def varying(found: Sequence[str] | Sequence[msgspec.Raw], field: str) -> tuple[Sequence[str], list[int]]:
+    """The same of numbers that rarely repeat: they are read together, where they have as many places."""
+    texts = texts_of(found)
+    places = len(texts[0]) - texts[0].find(".") - 1
+    joined = " ".join(texts) + " "
+    if 0 < places <= NANO_PLACES and _of_places(places)(joined) and joined.count(" ") == len(texts):
+        return texts, of_places(joined, places)
+    texts = numbers(texts, field)
+    return texts, list(map(_known.__getitem__, texts))
+
+
+_known = Nanos()
+
+
+@lru_cache(NANO_PLACES)
+def _of_places(places: int) -> Callable[[str], re.Match[str] | None]:
+    """Looks whether all are numbers of so many places, with a blank behind each."""
+    return re.compile(rf"(?:[0-9]{{1,20}}+\.[0-9]{{{places}}} )*+").fullmatch
+
+
+def texts_of(found: Sequence[str] | Sequence[msgspec.Raw]) -> Sequence[str]:
+    """All as texts; they are of the same type."""
+    if isinstance(found[0], msgspec.Raw):
+        return str(b" ".join(cast("Sequence[msgspec.Raw]", found)), "ascii").split(" ")
+    return cast("Sequence[str]", found)
 
 
 def token(raw: msgspec.Raw) -> str:

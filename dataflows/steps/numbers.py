@@ -11,11 +11,6 @@ from schemas.fields import MONEY_PRECISION, MONEY_SCALE
 UNIT: int = 10**MONEY_SCALE
 # The nanos of a run in units of 10^-18: a product of two is of these units already, and exact.
 NANO: int = 10**9
-PLACES_MAX = 9
-# Prices repeat; 10,000 of them are about 1 MB, and forgetting costs half a microsecond each.
-REMEMBERED_MAX = 10_000
-# One number costs as much to read by itself as some among many.
-FEW = 8
 
 _whole = rf"[0-9]{{1,{MONEY_PRECISION - MONEY_SCALE}}}+"
 _all_plain = re.compile(rf"(?: {_whole}(?:\.[0-9]{{1,{MONEY_SCALE}}}+)?+)*+").fullmatch
@@ -36,42 +31,6 @@ def all_positive(texts: Sequence[str]) -> bool:
 def is_plain(text: str) -> bool:
     """Whether it is a number that decimal(38,18) holds, without sign."""
     return _plain(text) is not None
-
-
-class Nanos(dict[str, int]):
-    """Plain numbers in units of 10**-9 by their text; 0 or less where that is not above zero or not exact."""
-
-    def __missing__(self, text: str) -> int:
-        whole, _, places = text.partition(".")
-        places = places.rstrip("0")
-        value = max(0, int(whole + places.ljust(PLACES_MAX, "0"))) if len(places) <= PLACES_MAX else 0
-        if len(self) >= REMEMBERED_MAX:
-            self.clear()
-        self[text] = value
-        return value
-
-    def each(self, texts: Sequence[str]) -> list[int]:
-        """Of numbers that often repeat, as prices do."""
-        found = list(map(self.get, texts))
-        missed = found.count(None)
-        if not missed:
-            return found  # type: ignore[return-value]  # none is None
-        if missed * FEW < len(texts):
-            return list(map(self.__getitem__, texts))
-        read = self.many(texts)
-        if len(self) + len(read) > REMEMBERED_MAX:
-            self.clear()
-        self.update(zip(texts, read, strict=True))
-        return read
-
-    def many(self, texts: Sequence[str]) -> list[int]:
-        """Of numbers that rarely repeat: all are read together, where they have as many places."""
-        places = len(texts[0]) - texts[0].find(".") - 1
-        points = [text[~places : ~places + 1] for text in texts]
-        if places > PLACES_MAX or points.count(".") < len(texts):
-            return list(map(self.__getitem__, texts))
-        noughts = "0" * (PLACES_MAX - places) + " "
-        return list(map(int, " ".join([*texts, ""]).replace(".", "").replace(" ", noughts).split()))
 
 
 def product(price: int, quantity: int) -> int:

@@ -4,7 +4,7 @@ A rule answers True or the record is refused: no answer is no. What goes in come
 """
 
 from dataflows.steps.batch import Batch, Edits, edited
-from dataflows.steps.numbers import Nanos, all_positive, is_plain
+from dataflows.steps.numbers import all_positive, is_plain
 from schemas import DeadLetter, Quote, Record, Trade
 from schemas.health import Reason
 from schemas.money import units
@@ -35,7 +35,6 @@ class Validate:
     def __init__(self, state: tuple[int] | None, *, symbols: frozenset[str] | None = None) -> None:
         assert state is None or state == (VERSION,)
         self._symbols = symbols
-        self._nanos = Nanos()
 
     def step(self, batch: Batch) -> Batch:
         records = batch.records
@@ -86,7 +85,6 @@ class Validate:
 
     def _all_good(self, run: Run) -> bool:
         """Whether no trade breaks a rule; a no is for `_trade` to judge. Ids and words of runs are short."""
-        run.price_nanos, run.quantity_nanos = self._nanos.each(run.prices), self._nanos.many(run.quantities)
         return (
             all(run.price_nanos)  # none is below zero
             and all(run.quantity_nanos)

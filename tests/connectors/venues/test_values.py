@@ -3,6 +3,7 @@
 import random
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from msgspec import Raw
@@ -14,10 +15,13 @@ from connectors.venues.values import (
     number,
     offered,
     plain_number,
+    repeating,
     sane_time,
     seconds_time,
     token,
+    varying,
 )
+from schemas.nanos import Nanos
 
 
 @pytest.mark.parametrize(
@@ -112,3 +116,22 @@ def test_times_are_sane_between_2001_and_2286() -> None:
     for value in (10**15 - 1, 10**16):
         with pytest.raises(Refused):
             sane_time(value)
+
+
+@pytest.mark.parametrize("read", [repeating, varying])
+def test_many_numbers_are_what_each_is_by_itself(read: Any, seed: int) -> None:
+    chance = random.Random(seed)
+    odd = ["-1.50", "0.00", "7", "1e-7", "12.5", "0." + "0" * 17 + "1", "9" * 20, "007.50000000"]
+    for _ in range(300):
+        texts = [f"{chance.randrange(10**6)}.{chance.randrange(10**8):08d}" for _ in range(40)]
+        for _ in range(chance.randrange(3)):
+            texts[chance.randrange(40)] = chance.choice(odd)
+        wanted = [number(text, "price") for text in texts]
+        known = Nanos()
+        for given in (texts, [Raw(text.encode()) for text in texts]):
+            assert tuple(map(list, read(given, "price"))) == (wanted, [known[text] for text in wanted])
+        for bad in ("1_0", "\u0661", "1 1", "", ".5", "5.", "NaN", "1" * 21 + ".5", "+1.5"):
+            with pytest.raises(Refused):
+                read([*texts, bad], "price")
+            with pytest.raises(Refused):
+                read([bad, *texts], "price")

@@ -15,6 +15,7 @@ from dataflows.steps.duplicates import DropDuplicates
 from dataflows.steps.gaps import DetectGaps
 from dataflows.steps.validate import Validate
 from schemas import Control, DeadLetter, Frame, Quote, Record, Trade
+from schemas.nanos import Nanos
 from schemas.run import Run, records_of
 
 SECOND = 1_000_000
@@ -133,6 +134,9 @@ def decode(frame: Frame, listed: Mapping[str, Listed]) -> list[Record]:
     return records
 
 
+NANOS = Nanos()
+
+
 def decode_many(frames: Sequence[Frame], listed: Mapping[str, Listed]) -> list[Record | Run]:
     """Neighbouring frames of nothing but good trades become runs."""
     found: list[Record | Run] = []
@@ -167,6 +171,8 @@ def in_a_run(found: list[tuple[Frame, Trade]]) -> list[Run] | list[Trade]:
             times=[one.timestamp for one in trades],
             prices=prices,
             quantities=quantities,
+            price_nanos=list(map(NANOS.__getitem__, prices)),
+            quantity_nanos=list(map(NANOS.__getitem__, quantities)),
             sides=[one.side for one in trades],
             wires=trades,
             words=lambda _, wires: [one.vendor_data for one in wires],

@@ -5,8 +5,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 import pytest
 
-from dataflows.steps import numbers
-from dataflows.steps.numbers import Nanos, all_positive, is_plain, product, quotient
+from dataflows.steps.numbers import all_positive, is_plain, product, quotient
 from schemas import notional
 from schemas.money import plain, units
 
@@ -43,31 +42,3 @@ def test_product_and_quotient_round_as_decimals_do(seed: int) -> None:
     assert product(3 * 10**9, 5 * 10**8) == 2
     assert quotient(1, 2 * 10**18) == 0
     assert quotient(3, 2 * 10**18) == 2
-
-
-def test_nanos_are_exact_or_not_above_nought() -> None:
-    nanos = Nanos()
-    assert nanos.each(["1.5", "0.000000001", "12", "1.00000000000", "007.50"]) == [
-        1_500_000_000,
-        1,
-        12 * 10**9,
-        10**9,
-        7_500_000_000,
-    ]
-    for one in ("0", "0.0", "-1", "-1.50", "1.0000000001", "0." + "0" * 17 + "1"):
-        assert nanos[one] == 0, one
-        for texts in (["1.50", one, "2.25"], [one, "1.50"]):
-            found = dict(zip(texts, nanos.many(texts), strict=True))
-            assert found.pop(one) <= 0, one
-            assert found == {text: units(text) // 10**9 for text in found}
-    assert nanos.many(["1.50", "2.25"]) == [1_500_000_000, 2_250_000_000]
-    assert nanos.many(["1.5", "2.25"]) == [1_500_000_000, 2_250_000_000]
-    assert nanos.many(["7", "2"]) == [7 * 10**9, 2 * 10**9]
-    assert nanos.many(["0.00", "1.00"]) == [0, 10**9]
-
-
-def test_the_memory_of_nanos_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(numbers, "REMEMBERED_MAX", 3)
-    nanos = Nanos()
-    assert [nanos[str(one)] for one in range(10)] == [one * 10**9 for one in range(10)]
-    assert len(nanos) <= 3
