@@ -46,8 +46,9 @@ def command(session: Session, host: str | None, port: int | None) -> None:
     )
     metrics.start()
     rates = Rates(api_settings.requests_per_second)
-    app = Guard(api(store, api_settings), keys, rates, registry)
-    serve(app, listener, lambda: click.echo(address))
+    app = api(store, api_settings)
+    guarded = Guard(app, keys, rates, registry)
+    serve(guarded, listener, ready=lambda: click.echo(address), stopping=app.state.hub.close)
     metrics.stop()
 
 

@@ -3,6 +3,7 @@
 Data, and one call of the lake each. What an answer needs is imported when it is asked: help is instant.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
@@ -237,6 +238,28 @@ def venues(reader: "Reader", scope: "Scope") -> "Answer":
     from query import lake
 
     return lake.venues(reader, scope)
+
+
+@question(
+    "how each market is now",
+    *MARKET, "price", "last_traded", "age_seconds", "trades_per_second", "gaps", "open_ids", "lost_ids",
+    scope=UNTIMED,
+)  # fmt: skip
+def markets(reader: "Reader", scope: "Scope") -> "Answer":
+    from query.markets import markets
+
+    return markets(reader, scope, time.time_ns() // 1_000)
+
+
+@question(
+    "how each venue is now",
+    "exchange", "state", "last_received", "age_seconds", "trades_per_second", "gaps", "open_ids", "lost_ids",
+    scope=("venue",),
+)  # fmt: skip
+def health(reader: "Reader", scope: "Scope") -> "Answer":
+    from query.health import health
+
+    return health(reader, scope, time.time_ns() // 1_000)
 
 
 @question(

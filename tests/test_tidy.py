@@ -84,10 +84,12 @@ TOUCHES_THE_WORLD = {
     "connectors/tail.py": {"os"},
     "query/files.py": {"threading"},  # several threads may ask at once
     "query/latest.py": {"threading"},
+    "query/questions.py": {"time"},  # how old things are when somebody asks
     "query/rest/guard.py": {"asyncio", "time"},
     "query/rest/keys.py": {"os", "secrets"},
     "query/rest/lane.py": {"asyncio"},
     "query/rest/server.py": {"asyncio", "signal", "socket"},
+    "query/rest/stream.py": {"asyncio", "time"},
     # the person and the process
     "connectors/configuration.py": {"os"},
     "operate/cli.py": {"os"},

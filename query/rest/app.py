@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import FastAPI, Query, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.staticfiles import StaticFiles
 
 from connectors import VERSION
@@ -22,11 +22,13 @@ from query.reader import Reader
 from query.rest import problems, reference
 from query.rest.forms import Form, chosen
 from query.rest.lane import Lane
-from query.rest.parameters import behind, model_of
+from query.rest.parameters import behind, model_of, stream_model
 from query.rest.problems import Mistaken, Unready
+from query.rest.stream import EVENTS, Hub, Wish
 from query.surface import iso
 from schemas import Trade
 
+EVENT_STREAM = "text/event-stream"
 PAGE = Path(__file__).parent.parent / "page"
 
 
@@ -75,10 +77,37 @@ def api(store: Store, settings: ApiSettings) -> FastAPI:
     lane = Lane("question", settings.queries_max, ANSWER_SECONDS)
     for question in QUESTIONS.values():
         add(app, question, store, lane, settings.rows_max)
+    add_stream(app, Hub(store.reader, settings.streams_max))
     add_health(app, store, lane)
     reference.add(app)
     app.mount("/", StaticFiles(directory=PAGE, html=True))
     return app
+
+
+def add_stream(app: FastAPI, hub: Hub) -> None:
+    """The route of what lands."""
+    model = stream_model(EVENTS)
+    app.state.hub = hub
+
+    async def listen(request: Request, told: Any) -> Response:
+        wanted = Wish(
+            frozenset(told.events.split(",")), scope_of(told.venue, told.symbol, None, None), told.interval
+        )
+        chunks = await hub.listen(wanted, request.headers.get("last-event-id", ""))
+        # A proxy that gathers what it passes on would hold it back.
+        said = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(chunks, headers=said, media_type=EVENT_STREAM)
+
+    listen.__annotations__["told"] = Annotated[model, Query()]
+    listen.told = model  # type: ignore[attr-defined]
+    content = {EVENT_STREAM: {"example": 'event: trades\ndata: {"rows": [{"price": "86954.1"}]}\n\n'}}
+    app.get(
+        "/v1/stream",
+        operation_id="stream",
+        summary="Rows as they land, as an EventSource",
+        response_class=Response,
+        responses={200: {"description": "Events", "content": content}, **reference.REFUSALS},
+    )(listen)
 
 
 def add_health(app: FastAPI, store: Store, lane: Lane) -> None:

@@ -79,12 +79,6 @@ KINDS: dict[str, Any] = {
     "past": read(past_of, type="string", minLength=1, maxLength=TEXT_MAX),
     "place": read(place_of, type="string", minLength=1),
 }
-SCOPE: dict[str, tuple[str, str, Any]] = {
-    "venue": ("text", "Only this venue.", "binance"),
-    "symbol": ("text", "Only this symbol.", "BTC-USDT"),
-    "since": ("time", "Only from then on: RFC 3339, or milliseconds.", None),
-    "until": ("time", "Only before then.", None),
-}
 
 
 def field(kind: Any, about: str, default: Any = None, example: Any = None) -> tuple[Any, Any]:
@@ -92,25 +86,43 @@ def field(kind: Any, about: str, default: Any = None, example: Any = None) -> tu
     return kind, Field(default, description=about, examples=None if example is None else [example])
 
 
-FORMAT = field(Literal[tuple(FORMS)], "The form of the answer; else what `Accept` says.")
+SCOPE = {
+    "venue": field(Annotated[TEXT, Field(json_schema_extra={"enum": list(VENUES)})], "Only this venue."),
+    "symbol": field(TEXT, "Only this symbol.", example="BTC-USDT"),
+    "since": field(KINDS["time"], "Only from then on: RFC 3339, or milliseconds since 1970."),
+    "until": field(KINDS["time"], "Only before then."),
+}
 
 
 def model_of(question: Question, rows_max: int) -> type[BaseModel]:
     """All that one question can be told."""
-    fields = {}
-    for name in question.scope:
-        kind, about, example = SCOPE[name]
-        told = (
-            Annotated[TEXT, Field(json_schema_extra={"enum": list(VENUES)})]
-            if name == "venue"
-            else KINDS[kind]
-        )
-        fields[name] = field(told, about, example=example)
-    for name, parameter in question.told().items():
-        fields[name] = of_parameter(parameter, rows_max)
+    fields = {name: SCOPE[name] for name in question.scope}
+    fields |= {name: of_parameter(parameter, rows_max) for name, parameter in question.told().items()}
     if question.place:
         fields["after"] = field(KINDS["place"], "Only behind there: `next` of the page before.")
-    return create_model(question.name, __config__=ConfigDict(extra="forbid"), **fields, format=FORMAT)  # type: ignore[call-overload,no-any-return]
+    fields["format"] = field(Literal[tuple(FORMS)], "The form of the answer; else what `Accept` says.")
+    return model(question.name, fields)
+
+
+def stream_model(events: Sequence[str]) -> type[BaseModel]:
+    """All that a stream can be told."""
+    words = "|".join(events)
+    some = Annotated[str, Field(pattern=f"^({words})(,({words}))*$")]
+    return model(
+        "stream",
+        {
+            "venue": SCOPE["venue"],
+            "symbol": SCOPE["symbol"],
+            "interval": field(INTERVAL, "Of bars, such as 1s, 3m, 2h or 1d.", "1m"),
+            "events": field(some, "Only these.", ",".join(events)),
+        },
+    )
+
+
+def model(name: str, fields: dict[str, tuple[Any, Any]]) -> type[BaseModel]:
+    """A model that refuses all else."""
+    made: type[BaseModel] = create_model(name, __config__=ConfigDict(extra="forbid"), **fields)  # type: ignore[call-overload]
+    return made
 
 
 def of_parameter(parameter: Parameter, rows_max: int) -> tuple[Any, Any]:

@@ -57,6 +57,7 @@ REFUSED = {
     "description": "What is wrong, and what to do about it",
     "content": {problems.MEDIA_TYPE: {"schema": PROBLEM}},
 }
+REFUSALS: dict[int | str, dict[str, Any]] = {"4XX": REFUSED, "5XX": REFUSED}
 
 
 def example(column: str) -> Any:
@@ -79,7 +80,7 @@ def responses(name: str, columns: tuple[str, ...]) -> dict[int | str, dict[str, 
     content: dict[str, Any] = {form.media_type: {} for form in FORMS.values()}
     content[FORMS["json"].media_type] = {"schema": ENVELOPE, "example": answer}
     said = f"Rows of {name}; other forms carry the rows alone, and the rest as headers"
-    return {200: {"description": said, "content": content}, "4XX": REFUSED, "5XX": REFUSED}
+    return {200: {"description": said, "content": content}, **REFUSALS}
 
 
 def add(app: FastAPI) -> None:

@@ -28,7 +28,7 @@ HEADER_BYTES_MAX = 16 * 1024
 # Connections at a time; a page needs two.
 CONNECTIONS_MAX = 512
 WAITING_MAX = 256
-# Streams have no end of their own.
+# Whoever is being answered gets so long.
 STOP_SECONDS = 3
 
 
@@ -97,13 +97,19 @@ def address_of(listener: socket.socket) -> str:
 class Server(uvicorn.Server):
     """A server that says when it answers, and for which a signal is an ordinary end."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, ready: Callable[[], None], stopping: Callable[[], None]
+    ) -> None:
         super().__init__(config)
-        self._ready = ready
+        self._ready, self._stopping = ready, stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stopping()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -117,7 +123,9 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def serve(app: ASGIApp, listener: socket.socket, ready: Callable[[], None]) -> None:
+def serve(
+    app: ASGIApp, listener: socket.socket, *, ready: Callable[[], None], stopping: Callable[[], None]
+) -> None:
     """Answer until SIGINT or SIGTERM."""
     config = uvicorn.Config(
         app,
@@ -133,4 +141,4 @@ def serve(app: ASGIApp, listener: socket.socket, ready: Callable[[], None]) -> N
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
-    Server(config, ready).run([listener])
+    Server(config, ready, stopping).run([listener])
