@@ -144,6 +144,7 @@ export class Chart {
     this.volume.setData(bars.map((bar) => this.column(bar)));
     this.shade.setData(bars.map((bar) => this.shaded(bar)));
     this.sign(bars);
+    this.tell();
   }
 
   drawChanged() {

@@ -17,4 +17,8 @@ export function copies(origin, { exchange, symbol }, interval) {
 
 const encoded = (text) => encodeURIComponent(text).replace(/[!'()*]/g, (each) => `%${each.charCodeAt(0).toString(16).toUpperCase()}`);
 const sql = (text) => `'${text.replaceAll("'", "''")}'`;
-const shell = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+
+/** One word of a shell, in the quotes that leave it readable. */
+function shell(text) {
+  return /["$`\\!]/.test(text) || !text.includes("'") ? `'${text.replaceAll("'", "'\\''")}'` : `"${text}"`;
+}

@@ -1,7 +1,7 @@
 // What stands behind a number, in one dialog: a table that is kept up to date while somebody looks at it.
 
 import { find, make, say } from "./frame.js";
-import { clock, grouped, lasting } from "./words.js";
+import { clock, grouped, lasting, moment } from "./words.js";
 
 const dialog = find("details");
 const body = find("details-body");
@@ -52,7 +52,9 @@ function line(gap) {
   const cell = make("span", "", outcome);
   cell.dataset.standing = { repaired: "live", repairing: "repairing", lost: "lost" }[gap.state];
   const took = gap.state === "repairing" ? "" : lasting(gap.ended - gap.found);
-  return [clock(gap.found), `${gap.exchange} ${gap.symbol}`, ids, gap.reason, took, cell];
+  const day = new Date(gap.found).toISOString().slice(5, 10);
+  const when = day === new Date().toISOString().slice(5, 10) ? "" : `${day} `;
+  return [when + clock(gap.found), `${gap.exchange} ${gap.symbol}`, ids, gap.reason, took, cell];
 }
 
 /** Dead letters with their raw text. */
@@ -65,7 +67,7 @@ export function letters(rows, total) {
     inside: rows.flatMap((row) => [
       make(
         "div", "number",
-        `${clock(Date.parse(row.received))}  ${row.exchange} ${row.symbol ?? ""}  ${row.stage}: `,
+        `${clock(moment(row.received))}  ${row.exchange} ${row.symbol ?? ""}  ${row.stage}: `,
         make("b", "", row.reason), `  ${row.detail}`,
       ),
       make("pre", "", (row.payload ?? row.payload_base64 ?? "").slice(0, 2_000)),

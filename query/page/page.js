@@ -5,16 +5,18 @@ import { BARS, Chart } from "./chart.js";
 import { choose } from "./choice.js";
 import { copies } from "./copy.js";
 import * as details from "./details.js";
+import { Figures } from "./figures.js";
 import { find, make, mark, onceAFrame, say } from "./frame.js";
 import { Ledger, QUARTER, keyOf, quarterOf } from "./ledger.js";
 import { Strip } from "./strip.js";
 import { Tape } from "./tape.js";
-import { DAY, SECOND, clock, grouped, lasting, moment } from "./words.js";
+import { drawVenues } from "./venues.js";
+import { DAY, SECOND, clock, count, grouped, lasting, moment } from "./words.js";
 
 const INTERVALS = ["1s", "1m", "5m", "15m", "1h", "1d"];
 const TAPE = 200;
 // How often each is asked for that no stream tells.
-const LATEST = 2 * SECOND;
+const MARKETS = 2 * SECOND;
 const QUOTE = SECOND;
 const NEWEST = 10 * SECOND;
 const FIGURES = 5 * SECOND;
@@ -23,22 +25,22 @@ const SILENCE = 6 * SECOND;
 // A page that nobody sees for so long lets its connections go: a browser has six for all of them.
 const HIDDEN = 20 * SECOND;
 const PAGES = 5;
-const LATENCIES = 1_000;
 
 const state = {
   exchange: null, symbol: null, interval: "1m",
   skew: 0, // the server's clock less ours
   opened: Date.now(), begun: false, older: false, sees: true, dayOpen: null,
   venues: new Map(), // by venue: its row of /v1/health
-  latest: new Map(), // by market: its row of /v1/latest
+  latest: new Map(), // by market: its row of /v1/markets
   ages: new Map(), // by market: how old the newest trade was when it was asked for
-  latencies: [], frames: null, letters: [], refused: 0, committed: NaN,
 };
 const now = () => Date.now() + state.skew;
 const ledger = new Ledger();
 const chart = new Chart(find("candles"), older);
 const tape = new Tape(find("trades"), find("paused"));
+const figures = new Figures();
 const strip = new Strip(ledger, { chosen: (exchange, symbol) => look(exchange, symbol), looked: showCell });
+const baseOf = ({ symbol }) => symbol.split("-")[0];
 const own = () => ({ venue: state.exchange, symbol: state.symbol });
 const ownKey = () => keyOf(state);
 const draw = onceAFrame(drawWords);
@@ -51,8 +53,9 @@ async function beginMachine({ simulated }) {
   find("simulated").hidden = !simulated;
   const day = { since: now() - DAY };
   ledger.note(await askAll("gaps", { since: Math.floor(day.since) }, PAGES));
-  await Promise.all([askQuarters(quarterOf(now()) - DAY + QUARTER), askLatest(), askFirst()]);
+  await Promise.all([askQuarters(quarterOf(now()) - DAY + QUARTER), askMarkets(), askFirst()]);
   state.begun = true;
+  figures.ask().catch(() => {}); // asked again soon
   if (state.exchange) chart.gaps(ledger.holes(ownKey()));
   draw();
 }
@@ -77,13 +80,13 @@ async function askQuarters(since) {
   draw();
 }
 
-async function askLatest() {
-  const answer = await ask("latest");
+async function askMarkets() {
+  const answer = await ask("markets");
   find("simulated").hidden = !answer.simulated;
-  state.committed = answer.provisional_from === null ? NaN : moment(answer.provisional_from);
+  figures.put(answer);
   for (const row of answer.rows) {
     state.latest.set(keyOf(row), row);
-    state.ages.set(keyOf(row), now() - moment(row.timestamp));
+    state.ages.set(keyOf(row), row.age_seconds * SECOND);
   }
   if (!state.exchange && answer.rows.length) start();
   draw();
@@ -103,12 +106,13 @@ function start() {
   if (INTERVALS.includes(interval)) state.interval = interval;
   const known = [...state.latest.values()];
   const wanted = known.find((row) => row.exchange === exchange && row.symbol === symbol);
-  const usual = known.find((row) => row.base_asset === "BTC") ?? known[0];
+  const usual = known.find((row) => baseOf(row) === "BTC") ?? known[0];
   look((wanted ?? usual).exchange, (wanted ?? usual).symbol);
 }
 
 function look(exchange, symbol, interval = state.interval) {
-  Object.assign(state, { exchange, symbol, interval, dayOpen: null, latencies: [] });
+  Object.assign(state, { exchange, symbol, interval, dayOpen: null });
+  figures.latencies = [];
   history.replaceState(null, "", `#${[exchange, symbol, interval].map(encodeURIComponent).join("/")}`);
   market?.close();
   say(find("quote"), "");
@@ -148,8 +152,7 @@ function takeMarket(name, { rows }) {
     find("waiting").hidden = true;
   } else {
     tape.put(rows);
-    for (const row of rows) if (row.origin === "live") state.latencies.push(now() - moment(row.timestamp));
-    state.latencies.splice(0, state.latencies.length - LATENCIES);
+    figures.arrived(rows, now());
     newest(rows.findLast((row) => row.origin === "live"));
   }
   draw();
@@ -158,8 +161,9 @@ function takeMarket(name, { rows }) {
 function newest(row) {
   if (!row) return;
   const known = state.latest.get(ownKey());
-  if (!known || known.timestamp <= row.timestamp) state.latest.set(ownKey(), { ...known, ...row });
-  state.ages.set(ownKey(), now() - moment(state.latest.get(ownKey()).timestamp));
+  if (known && known.last_traded > row.timestamp) return;
+  state.latest.set(ownKey(), { ...known, exchange: row.exchange, symbol: row.symbol, price: row.price, last_traded: row.timestamp });
+  state.ages.set(ownKey(), now() - moment(row.timestamp));
 }
 
 async function older(oldest) {
@@ -183,76 +187,23 @@ async function askQuote() {
   say(find("quote"), `bid ${bid ? grouped(bid) : "none"} · ask ${offer ? grouped(offer) : "none"}`);
 }
 
-// The figures of the machine.
-
-async function askFigures() {
-  const { rows } = await ask("stats");
-  const sum = (table) => rows.filter((row) => row.table === table).reduce((total, row) => total + row.rows, 0);
-  const frames = [sum("bronze.frames"), Date.now()];
-  if (state.frames) {
-    const rate = ((frames[0] - state.frames[0]) * SECOND) / (frames[1] - state.frames[1]);
-    say(find("frames"), `${grouped(Math.max(0, Math.round(rate)))} frames/s`);
-  }
-  state.frames = frames;
-  const refused = sum("silver.dead_letters");
-  if (refused !== state.refused || !find("refused").textContent) await askLetters(refused);
-  await askFirst();
-}
-
-async function askLetters(refused) {
-  state.letters = refused ? (await ask("dead-letters", { limit: 100 })).rows.reverse() : [];
-  state.refused = refused;
-  const reasons = new Map();
-  for (const { reason } of state.letters) reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
-  const named = [...reasons].sort((one, other) => other[1] - one[1]).slice(0, 3);
-  const of = refused > state.letters.length ? `of the newest ${state.letters.length}: ` : "";
-  const why = named.map(([reason, number]) => `${reason.replaceAll("_", " ")} ${number}`).join(" · ");
-  say(find("refused"), `dead letters ${grouped(refused)}${why ? ` (${of}${why})` : ""}`);
-  details.refresh();
-}
-
 // What is said.
 
 function drawWords() {
-  drawVenues();
+  drawVenues(state.venues.values(), state.latest.values());
   drawPrice();
   const time = now();
-  const { kind, claim, below } = ledger.sentence(Date.now() - (state.begun ? 0 : DAY));
+  const checking = { kind: "checking", claim: "Checking…", below: "asking the ledger" };
+  const { kind, claim, below } = state.begun ? ledger.sentence(Date.now()) : checking;
   mark(find("sentence"), "state", kind);
   say(find("claim"), claim);
-  say(find("claim-details"), state.begun ? below : "asking the ledger");
+  say(find("claim-details"), below);
   const holes = ledger.holes(null, time - DAY).length;
-  say(find("holes"), holes ? `${grouped(holes)} hole${holes === 1 ? "" : "s"}` : "No holes");
+  say(find("holes"), holes ? count(holes, "hole") : "No holes");
   const markets = new Set([...ledger.markets(), ...state.latest.keys()]);
-  strip.put([...markets], state.venues, state.ages, time);
-  const latencies = [...state.latencies].sort((one, other) => one - other);
-  const slowest = latencies[Math.floor(latencies.length * 0.99)];
-  say(find("latency"), latencies.length ? `event → page ${(Math.max(0, slowest) / SECOND).toFixed(2)} s (p99)` : "");
-  say(find("committed"), Number.isFinite(state.committed) ? `committed ${lasting(time - state.committed)} ago` : "");
+  if (state.begun) strip.put([...markets], state.venues, state.ages, time);
+  figures.draw(time);
   if (!state.exchange) say(find("waiting"), `Connected ${lasting(Date.now() - state.opened)} ago, waiting for the first trade`);
-}
-
-function drawVenues() {
-  const rows = [...state.venues.values()].sort((one, other) => (one.exchange < other.exchange ? -1 : 1));
-  const list = find("venues");
-  while (list.childElementCount > rows.length) list.lastElementChild.remove();
-  rows.forEach((row, number) => {
-    const item = list.children[number] ?? list.appendChild(make("li", "", make("span"), make("span", "word number"), make("span", "number soft")));
-    const [name, word, rate] = item.children;
-    mark(item, "standing", row.last_received ? row.state : "waiting");
-    say(name, row.exchange);
-    say(word, row.last_received ? standing(row) : "waiting");
-    say(rate, row.last_received ? `${grouped(Math.round(row.trades_per_second * 10) / 10)} trades/s` : "");
-  });
-  const symbols = new Set([...state.latest.values()].map((row) => row.symbol)).size;
-  say(find("scope"), rows.length ? `${rows.length} venue${rows.length === 1 ? "" : "s"} · ${symbols} symbol${symbols === 1 ? "" : "s"}` : "");
-}
-
-function standing(row) {
-  const age = lasting(row.age_seconds * SECOND);
-  if (row.state === "repairing") return `repairing ${grouped(row.open_ids)} id${row.open_ids === 1 ? "" : "s"} · ${age}`;
-  if (row.state === "lost") return `lost ${grouped(row.lost_ids)} id${row.lost_ids === 1 ? "" : "s"} · ${age}`;
-  return `${row.state} · ${age}`;
 }
 
 function drawPrice() {
@@ -304,10 +255,9 @@ function pickSymbol() {
 
 function pickVenue() {
   const same = [...state.latest.values()].filter((row) => row.exchange !== null);
-  const base = state.latest.get(ownKey())?.base_asset;
   const items = [...new Set(same.map((row) => row.exchange))].sort().map((name) => {
     const there = same.filter((row) => row.exchange === name);
-    const like = there.find((row) => row.symbol === state.symbol) ?? there.find((row) => row.base_asset === base) ?? there[0];
+    const like = there.find((row) => row.symbol === state.symbol) ?? there.find((row) => baseOf(row) === baseOf(state)) ?? there[0];
     return { name, note: like.symbol, row: like };
   });
   choose(find("venue"), items, state.exchange, ({ row }) => look(row.exchange, row.symbol));
@@ -319,7 +269,7 @@ function showCell(key, start) {
 }
 
 const showHoles = () => details.open("Holes of the last 24 hours", () => details.holes(ledger.holes(null, now() - DAY)));
-const showLetters = () => details.open("Dead letters", () => details.letters(state.letters, state.refused));
+const showLetters = () => details.open("Dead letters", () => details.letters(figures.letters, figures.refused));
 
 function showCopies() {
   if (!state.exchange) return;
@@ -421,10 +371,13 @@ listen();
 showTab("strip");
 drawIntervals();
 machine.open();
-every(LATEST, askLatest);
+every(MARKETS, askMarkets);
 every(QUOTE, askQuote);
 every(NEWEST, () => askQuarters(quarterOf(now()) - QUARTER));
-every(FIGURES, askFigures);
+every(FIGURES, async () => {
+  await figures.ask();
+  await askFirst();
+});
 setInterval(() => {
   say(find("clock"), `${clock(now(), 0)} UTC`);
   const silent = machine.live && state.sees && Date.now() - machine.last > SILENCE;

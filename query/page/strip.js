@@ -78,6 +78,9 @@ export class Strip {
     for (let number = from; number < until; number += 1) {
       const key = this.order[number];
       const row = this.rows.get(key) ?? this.make(key);
+      // For whoever reads or tabs through them they are in the same order.
+      const place = this.space.children[number - from] ?? null;
+      if (place !== row) this.space.insertBefore(row, place);
       row.style.top = `${number * height}px`;
       row.setAttribute("aria-rowindex", number + 1);
       this.fill(row, key);
@@ -110,7 +113,6 @@ export class Strip {
     row.role = "row";
     row.dataset.market = key;
     this.rows.set(key, row);
-    this.space.append(row);
     return row;
   }
 

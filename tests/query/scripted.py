@@ -1,13 +1,15 @@
-"""A server that says what a test tells it to, in the words of docs/reading.md: for what no market can be made to do.
+"""A server that says what a test tells it to, in the API's words: for what no market can be made to do.
 
-It serves the real page. What it answers is invented; that the real server speaks so is tested with the real one.
+It serves the real page. That the real server speaks so is tested with the real one.
 """
 
 import json
 import queue
 import random
 import threading
+import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -31,8 +33,6 @@ Row = dict[str, Any]
 
 def iso(seconds: float) -> str:
     """A time as the API says it."""
-    from datetime import UTC, datetime  # noqa: PLC0415  # only told here
-
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
@@ -52,7 +52,9 @@ class Script:
         self.asked: list[str] = []
         self.streams: list[queue.Queue[tuple[str, Row] | None]] = []
 
-    def market(self, exchange: str, symbol: str, price: float, *, since: int = 60, provable: bool = True) -> None:
+    def market(
+        self, exchange: str, symbol: str, price: float, *, since: int = 60, provable: bool = True
+    ) -> None:
         """A market that was captured for so many quarters of an hour."""
         self.markets.append((exchange, symbol))
         start = int(self.now) // 60 * 60
@@ -60,7 +62,9 @@ class Script:
         for minute in range(240, -1, -1):
             opened, price = price, price * (1 + self.random.gauss(0, 0.0006))
             high, low = max(opened, price) * 1.0003, min(opened, price) * 0.9997
-            bars.append(self.bar(exchange, symbol, start - 60 * minute, (opened, high, low, price), minute > 0))
+            bars.append(
+                self.bar(exchange, symbol, start - 60 * minute, (opened, high, low, price), minute > 0)
+            )
         self.bars[exchange, symbol] = bars
         self.trades[exchange, symbol] = []
         for number in range(60):
@@ -68,14 +72,15 @@ class Script:
         first = int(self.now) // QUARTER * QUARTER
         self.quarters += [
             {
-                "exchange": exchange, "market": "spot", "symbol": symbol, "window_start": iso(first - QUARTER * back),
-                "received": 18_000 + back, "missing": 0 if provable else None,
+                "exchange": exchange, "market": "spot", "symbol": symbol,
+                "window_start": iso(first - QUARTER * back), "received": 18_000 + back,
+                "missing": 0 if provable else None,
             }
             for back in range(since)
         ]  # fmt: skip
         self.venues[exchange] = {
-            "exchange": exchange, "state": "live", "last_received": iso(self.now), "age_seconds": 0.2,
-            "trades_per_second": 31.4, "open_gaps": 0, "open_ids": 0, "lost_ids": 0,
+            "exchange": exchange, "state": "live", "age_seconds": 0.2, "trades_per_second": 31.4,
+            "open_gaps": 0, "open_ids": 0, "lost_ids": 0,
         }  # fmt: skip
 
     def bar(
@@ -83,19 +88,21 @@ class Script:
     ) -> Row:
         opened, high, low, close = (f"{price:.2f}" for price in prices)
         return {
-            "exchange": exchange, "market": "spot", "symbol": symbol, "interval": "1m", "window_start": iso(start),
-            "window_end": iso(start + 60), "open": opened, "high": high, "low": low, "close": close,
-            "volume": f"{self.random.expovariate(0.1):.4f}", "trade_count": 240, "missing": 0 if closed else None,
-            "revision": 0 if closed else None, "is_closed": closed,
+            "exchange": exchange, "market": "spot", "symbol": symbol, "interval": "1m",
+            "window_start": iso(start), "window_end": iso(start + 60), "open": opened,
+            "high": high, "low": low, "close": close, "volume": f"{self.random.expovariate(0.1):.4f}",
+            "trade_count": 240, "missing": 0 if closed else None, "revision": 0 if closed else None,
+            "is_closed": closed,
         } | other  # fmt: skip
 
-    def trade(self, exchange: str, symbol: str, price: float, time: float, **other: Any) -> Row:
+    def trade(self, exchange: str, symbol: str, price: float, when: float, **other: Any) -> Row:
         """One more trade, which its stream may be told."""
         own = self.trades[exchange, symbol]
         row = {
-            "message_id": f"{exchange}:{symbol}:{len(own)}", "exchange": exchange, "market": "spot", "symbol": symbol,
-            "timestamp": iso(time), "price": f"{price:.2f}", "quantity": f"{self.random.random():.5f}",
-            "side": self.random.choice(("BUY", "SELL")), "origin": "live", "base_asset": symbol.partition("-")[0],
+            "message_id": f"{exchange}:{symbol}:{len(own)}", "exchange": exchange, "market": "spot",
+            "symbol": symbol, "timestamp": iso(when), "price": f"{price:.2f}",
+            "quantity": f"{self.random.random():.5f}", "side": self.random.choice(("BUY", "SELL")),
+            "origin": "live",
         } | other  # fmt: skip
         own.append(row)
         return row
@@ -103,10 +110,10 @@ class Script:
     def gap(self, exchange: str, symbol: str, found: float, ids: int, status: str, **other: Any) -> Row:
         """A gap, which replaces the one with its gap_id."""
         row = {
-            "gap_id": f"{exchange}:{symbol}:{found}", "exchange": exchange, "market": "spot", "symbol": symbol,
-            "series": 0, "first_missing": 5_000_000, "last_missing": 5_000_000 + ids - 1, "ids": ids,
-            "status": status, "reason": "sequence", "found": iso(found),
-            "ended": None if status == "open" else iso(found + 3.2),
+            "gap_id": f"{exchange}:{symbol}:{found}", "exchange": exchange, "market": "spot",
+            "symbol": symbol, "series": 0, "first_missing": 5_000_000, "last_missing": 5_000_000 + ids - 1,
+            "ids": ids, "status": status, "reason": "sequence",
+            "found": iso(found), "ended": None if status == "open" else iso(found + 3.2),
         } | other  # fmt: skip
         self.gaps[row["gap_id"]] = row
         return row
@@ -114,9 +121,24 @@ class Script:
     def letter(self, exchange: str, reason: str, payload: str) -> None:
         """A message that was refused."""
         self.letters.append({
-            "message_id": f"letter:{len(self.letters)}", "exchange": exchange, "symbol": None, "stage": "decode",
-            "reason": reason, "detail": "it is not what it should be", "received": iso(self.now), "payload": payload,
+            "message_id": f"letter:{len(self.letters)}", "exchange": exchange, "symbol": None,
+            "stage": "decode", "reason": reason, "detail": "it is not what it should be",
+            "received": iso(self.now), "payload": payload,
         })  # fmt: skip
+
+    def glance(self, exchange: str, symbol: str) -> Row:
+        """A row of /v1/markets."""
+        last = self.trades[exchange, symbol][-1]
+        return {
+            "exchange": exchange, "market": "spot", "symbol": symbol, "price": last["price"],
+            "last_traded": last["timestamp"], "age_seconds": self.venues[exchange]["age_seconds"],
+            "duplicates_of_venue": 4_118,
+        }  # fmt: skip
+
+    def health(self) -> list[Row]:
+        """The rows of /v1/health."""
+        now = time.time()
+        return [row | {"last_received": iso(now - row["age_seconds"])} for row in self.venues.values()]
 
     def tell(self, event: str, *rows: Row) -> None:
         """Say something to everybody who listens."""
@@ -126,26 +148,31 @@ class Script:
     def answer(self, route: str, asked: Mapping[str, str]) -> Row:
         """The answer to a question."""
         market = (asked.get("venue", ""), asked.get("symbol", ""))
-        latest = [
-            self.trades[each][-1] | {"base_asset": each[1].partition("-")[0]} for each in self.markets if self.trades[each]
-        ]  # fmt: skip
         answers: dict[str, Callable[[], list[Row]]] = {
-            "latest": lambda: latest,
-            "symbols": lambda: latest,
-            "bars": lambda: self.bars.get(market, [])[-int(asked.get("limit", "1000")) :] if "until" not in asked else [],
+            "markets": lambda: [self.glance(*each) for each in self.markets if self.trades[each]],
+            "bars": lambda: (
+                self.bars.get(market, [])[-int(asked.get("limit", "1000")) :] if "until" not in asked else []
+            ),
             "trades": lambda: self.trades.get(market, [])[-int(asked.get("limit", "1000")) :],
             "quotes": lambda: [{"bid_price": "64212.36", "ask_price": "64212.37"}],
             "gaps": lambda: list(self.gaps.values()),
             "completeness": lambda: self.quarters,
             "dead-letters": lambda: self.letters,
-            "health": lambda: list(self.venues.values()),
-            "venues": lambda: [{"exchange": name, "first_trade": iso(self.now - 54_000)} for name in self.venues],
+            "health": self.health,
+            "venues": lambda: [
+                {"exchange": name, "first_trade": iso(self.now - 54_000)} for name in self.venues
+            ],
             "stats": lambda: [
                 {"table": "bronze.frames", "rows": len(self.asked) * 500},
                 {"table": "silver.dead_letters", "rows": len(self.letters)},
             ],
         }
-        return {"simulated": True, "provisional_from": iso(self.now - 3.2), "next": None, "rows": answers[route]()}
+        return {
+            "simulated": True,
+            "provisional_from": iso(self.now - 3.2),
+            "next": None,
+            "rows": answers[route](),
+        }
 
 
 class Scripted:
@@ -218,11 +245,14 @@ def handler(script: Script) -> type[BaseHTTPRequestHandler]:
                 script.streams.remove(told)
 
         def events(
-            self, told: "queue.Queue[tuple[str, Row] | None]", events: list[str], market: tuple[str | None, ...]
+            self,
+            told: "queue.Queue[tuple[str, Row] | None]",
+            events: list[str],
+            market: tuple[str | None, ...],
         ) -> None:
             while True:
                 if "health" in events:
-                    self.event("health", {"rows": list(script.venues.values())})
+                    self.event("health", {"rows": script.health()})
                 try:
                     one = told.get(timeout=1)
                 except queue.Empty:

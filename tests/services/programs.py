@@ -61,11 +61,20 @@ def find_maven() -> Path:
     return Path(found)
 
 
+def find_chromium() -> Path:
+    """A browser."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is None:
+        raise NotHere("Chromium is not installed (Debian: apt-get install chromium)")
+    return Path(found)
+
+
 PROGRAMS: Mapping[str, Callable[[], Path]] = {
     "PostgreSQL": find_postgresql,
     "SeaweedFS": find_seaweed,
     "Java": find_java,
     "Maven": find_maven,
+    "Chromium": find_chromium,
 }
 
 

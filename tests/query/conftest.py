@@ -1,0 +1,18 @@
+"""A browser for the tests of the page."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["Browser"]:
+    """A real one, started when the first test needs it."""
+    from tests.services.chromium import chromium  # noqa: PLC0415  # few tests need it
+
+    with chromium() as started:
+        yield started
