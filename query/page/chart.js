@@ -1,7 +1,7 @@
 // Candles and volume of one market: what is incomplete is hollow, what is provisional is shaded.
 
 import { CandlestickSeries, HistogramSeries, createChart, createSeriesMarkers } from "./vendor/lightweight-charts.mjs";
-import { find, make, onceAFrame } from "./frame.js";
+import { find, make, onceAFrame, say } from "./frame.js";
 import { SECOND, amount, clock, count, grouped, moment, places } from "./words.js";
 
 // How many bars are asked for at once, and how many are kept while somebody looks into the past.
@@ -13,6 +13,7 @@ const EDGE = 20;
 export class Chart {
   constructor(place, older) {
     this.legend = find("legend");
+    this.words = find("word");
     this.bars = new Map(); // by time in seconds
     this.holes = [];
     this.changed = new Set();
@@ -38,6 +39,7 @@ export class Chart {
     this.markers = createSeriesMarkers(this.candles, []);
     this.chart.subscribeCrosshairMove(({ time }) => this.tell(this.bars.get(time)));
     this.chart.timeScale().subscribeVisibleLogicalRangeChange((range) => {
+      this.note();
       if (range && range.from < EDGE && this.oldest) older(this.oldest);
     });
     this.draw = onceAFrame(() => this.drawChanged());
@@ -180,23 +182,37 @@ export class Chart {
     return { time, value: row.is_closed ? 0 : 1, color: this.colours.shade };
   }
 
-  /** Words over the newest incomplete bar, a dot under each that was revised. */
+  /** An arrow and words over the newest incomplete bar, a dot under each that was revised. */
   sign(bars) {
-    const incomplete = bars.findLast((bar) => bar.state === "repairing") ?? bars.findLast((bar) => bar.missing);
-    const signs = bars.flatMap((bar) => [
-      ...(bar === incomplete ? [this.word(bar)] : []),
-      ...(bar.row.revision > 0 ? [this.dot(bar)] : []),
-    ]);
-    this.markers.setMarkers(signs);
+    this.incomplete = bars.findLast((bar) => bar.state === "repairing") ?? bars.findLast((bar) => bar.missing);
+    this.markers.setMarkers(
+      bars.flatMap((bar) => [
+        ...(bar === this.incomplete ? [this.marker(bar, "aboveBar", "arrowDown", 0.5, bar.state)] : []),
+        ...(bar.row.revision > 0 ? [this.marker(bar, "belowBar", "circle", 0.1, "repaired")] : []),
+      ]),
+    );
+    requestAnimationFrame(() => this.note());
   }
 
-  word(bar) {
-    const text = `${incompleteness(bar)}, ${bar.state}`;
-    return { time: bar.time, position: "aboveBar", shape: "arrowDown", size: 0.5, text, color: this.colours[bar.state] };
+  marker({ time }, position, shape, size, colour) {
+    return { time, position, shape, size, color: this.colours[colour] };
   }
 
-  dot(bar) {
-    return { time: bar.time, position: "belowBar", shape: "circle", size: 0.1, color: this.colours.repaired };
+  /** The words over the newest incomplete bar, within the chart wherever the bar is. */
+  note() {
+    const bar = this.incomplete;
+    const [across, down] = bar
+      ? [this.chart.timeScale().timeToCoordinate(bar.time), this.candles.priceToCoordinate(bar.high)]
+      : [null, null];
+    const width = this.chart.timeScale().width();
+    const seen = across !== null && down !== null && across >= 0 && across <= width;
+    this.words.hidden = !seen;
+    if (!seen) return;
+    this.words.className = `note number ${bar.state}`;
+    say(this.words, `${incompleteness(bar)}, ${bar.state}`);
+    const half = this.words.offsetWidth / 2;
+    const left = Math.max(0, Math.min(width - 2 * half - 4, across - half));
+    this.words.style.transform = `translate(${left}px, ${Math.max(18, down - 34)}px)`;
   }
 
   /** The legend: of the bar under the pointer, else of the newest. */
@@ -209,7 +225,7 @@ export class Chart {
     const day = new Date(bar.start).toISOString().slice(0, 10);
     const parts = [make("span", "wide", `${day} ${clock(bar.start, 0)} `)];
     for (const [letter, value] of [["O", row.open], ["H", row.high], ["L", row.low], ["C", row.close]]) {
-      parts.push(`${letter} `, make("b", "", `${grouped(value)} `));
+      parts.push(make("span", letter === "C" ? "" : "wide", `${letter} `, make("b", "", `${grouped(value)} `)));
     }
     parts.push(make("span", "wide", "V ", make("b", "", `${amount(row.volume)} `)));
     if (bar.missing) parts.push(make("span", bar.state, `${incompleteness(bar)}, ${bar.state} `));

@@ -14,14 +14,14 @@ import { drawVenues } from "./venues.js";
 import { DAY, SECOND, clock, count, grouped, lasting, moment } from "./words.js";
 
 const INTERVALS = ["1s", "1m", "5m", "15m", "1h", "1d"];
-const TAPE = 200;
+const TAPE = 100;
 // How often each is asked for that no stream tells.
-const MARKETS = 2 * SECOND;
-const QUOTE = SECOND;
+const MARKETS = 3 * SECOND;
+const QUOTE = 2 * SECOND;
 const NEWEST = 10 * SECOND;
-const FIGURES = 5 * SECOND;
+const FIGURES = 10 * SECOND;
 // The stream of the venues says something every second; without a word for so long it is dead.
-const SILENCE = 6 * SECOND;
+const SILENCE = 12 * SECOND;
 // A page that nobody sees for so long lets its connections go: a browser has six for all of them.
 const HIDDEN = 20 * SECOND;
 const PAGES = 5;

@@ -236,7 +236,8 @@ def test_before_the_first_trade_it_waits(browser: "Browser", server: Scripted, s
 
 
 def test_a_phone_shows_all_below_each_other(browser: "Browser", server: Scripted, script: Script) -> None:
-    script.tell("gaps", script.gap(*MARKET, script.now - 1, 28, "open"))
+    script.gap(*MARKET, script.now - 1, 28, "open")
+    script.venues["binance"] |= {"state": "repairing", "open_gaps": 1, "open_ids": 1_028}
     with seen(browser, server.origin, width=360, height=780, color_scheme="dark") as page:
         page.says("#claim", "All but 28 of ")
         page.until(lambda: coloured(page, "--up") > 50)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 PICTURES = Path(__file__).parent.parent.parent / "build" / "page"
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 # Nothing of its own leaves the machine, and it needs no rights.
 ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -83,7 +83,7 @@ def seen(
         found.page.goto(f"{origin}/")
         yield found
         assert [url for url in found.requests if not url.startswith(f"{origin}/")] == []
-        # A server that is stopped on purpose is no fault of the page.
-        assert [said for said in found.complaints if "net::ERR_" not in said] == []
+        # A server that is stopped or has nothing yet is no fault of the page.
+        assert [said for said in found.complaints if "Failed to load resource" not in said] == []
     finally:
         context.close()
