@@ -48,7 +48,7 @@ def command(session: Session, host: str | None, port: int | None) -> None:
     rates = Rates(api_settings.requests_per_second)
     app = api(store, api_settings)
     guarded = Guard(app, keys, rates, registry)
-    serve(guarded, listener, ready=lambda: click.echo(address), stopping=app.state.hub.close)
+    serve(guarded, listener, ready=lambda: click.echo(address), stopping=app.state.close)
     metrics.stop()
 
 

@@ -19,6 +19,7 @@ from connectors.catalog import LakeError
 from connectors.errors import Unknown, unknown
 from connectors.tail import unpublished
 from connectors.tokens import tokens_of
+from query.database import DUCKDB, SETTINGS
 from query.files import Between, Index
 from query.view import Part, View
 from schemas import Frame
@@ -26,15 +27,6 @@ from schemas.iceberg import TABLES, arrow_schema
 
 # Every shard keeps a frame a second while it is captured: the last before a moment is not older than that.
 QUIET = 60_000_000
-
-DUCKDB: dict[str, str | bool | int | float | list[str]] = {
-    # What is missing must be said at once, not looked for on a network.
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-    # A name in a query means a table, never a variable of ours.
-    "python_enable_replacements": "false",
-}
-SETTINGS = "set global parquet_metadata_cache = true; set global TimeZone = 'UTC'"
 
 
 class AsOf(Struct, frozen=True):

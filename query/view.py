@@ -26,11 +26,11 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
 from connectors.tokens import tokens_of
+from query.database import LOCAL
 from query.files import File, Files, Wanted
 from schemas.iceberg import TABLES, arrow_schema
 
 START = datetime(1970, 1, 1, tzinfo=UTC)
-LOCAL = "file://"
 # What DuckDB takes for a pattern in the name of a file.
 PATTERN = set("*?[")
 

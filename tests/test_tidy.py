@@ -89,6 +89,8 @@ TOUCHES_THE_WORLD = {
     "query/rest/keys.py": {"os", "secrets"},
     "query/rest/lane.py": {"asyncio"},
     "query/rest/server.py": {"asyncio", "signal", "socket"},
+    "query/rest/statements.py": {"subprocess", "threading"},
+    "query/sandbox.py": {"os"},
     "query/rest/stream.py": {"asyncio", "time"},
     # the person and the process
     "connectors/configuration.py": {"os"},
@@ -119,6 +121,7 @@ READS_THE_ENVIRONMENT = {
     "connectors/log.py",
     "dataflows/running.py",  # where the configuration is, if the command cannot say
     "operate/cli.py",
+    "query/sandbox.py",  # which forgets it
 }
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+import pyarrow as pa
 from fastapi import FastAPI, Query, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.staticfiles import StaticFiles
@@ -17,13 +18,15 @@ from connectors.catalog import OUTAGES
 from connectors.errors import TapeError, explain
 from connectors.settings import ApiSettings
 from query.answer import Answer
+from query.database import SqlError
 from query.questions import QUESTIONS, Question, refuse_unknown, scope_of
 from query.reader import Reader
 from query.rest import problems, reference
 from query.rest.forms import Form, chosen
 from query.rest.lane import Lane
-from query.rest.parameters import behind, model_of, stream_model
+from query.rest.parameters import Asked, SqlTold, behind, model_of, stream_model
 from query.rest.problems import Mistaken, Unready
+from query.rest.statements import Sandbox
 from query.rest.stream import EVENTS, Hub, Wish
 from query.surface import iso
 from schemas import Trade
@@ -34,6 +37,8 @@ PAGE = Path(__file__).parent.parent / "page"
 
 # Longer than any question should take; its thread is busy until it is done.
 ANSWER_SECONDS = 30.0
+# Statements at a time: each may take all that it is given.
+SQL_MAX = 2
 
 
 class Store:
@@ -77,9 +82,20 @@ def api(store: Store, settings: ApiSettings) -> FastAPI:
     lane = Lane("question", settings.queries_max, ANSWER_SECONDS)
     for question in QUESTIONS.values():
         add(app, question, store, lane, settings.rows_max)
-    add_stream(app, Hub(store.reader, settings.streams_max))
+    sandbox = Sandbox(
+        rows_max=settings.rows_max, seconds=settings.sql_seconds, memory_bytes=settings.sql_memory_bytes_max
+    )
+    add_sql(app, sandbox, store)
+    hub = Hub(store.reader, settings.streams_max)
+    add_stream(app, hub)
     add_health(app, store, lane)
     reference.add(app)
+
+    def close() -> None:
+        hub.close()
+        sandbox.close()
+
+    app.state.close = close
     app.mount("/", StaticFiles(directory=PAGE, html=True))
     return app
 
@@ -87,7 +103,6 @@ def api(store: Store, settings: ApiSettings) -> FastAPI:
 def add_stream(app: FastAPI, hub: Hub) -> None:
     """The route of what lands."""
     model = stream_model(EVENTS)
-    app.state.hub = hub
 
     async def listen(request: Request, told: Any) -> Response:
         wanted = Wish(
@@ -145,6 +160,33 @@ def add(app: FastAPI, question: Question, store: Store, lane: Lane, rows_max: in
         response_class=Response,
         responses=reference.responses(question.name, question.columns),
     )(answer)
+
+
+def add_sql(app: FastAPI, sandbox: Sandbox, store: Store) -> None:
+    """The route of strangers' statements."""
+    lane = Lane("sql", SQL_MAX, ANSWER_SECONDS + sandbox.seconds)
+
+    async def sql(request: Request, asked: Asked, told: Annotated[SqlTold, Query()]) -> Response:
+        form = chosen(told.format, request.headers.get("accept", ""))
+
+        def work() -> Written:
+            answer = sandbox.run(store.reader(), asked.statement)
+            try:
+                return Written(form.write(answer, None), headers(answer), None)
+            except (pa.ArrowException, ValueError, OverflowError) as error:
+                # Strangers make values that no text of ours can say.
+                raise SqlError("this form cannot say such values", hint="format=arrow can") from error
+
+        return respond(await lane.run(work), form, request)
+
+    sql.told = SqlTold  # type: ignore[attr-defined]
+    app.post(
+        "/v1/sql",
+        operation_id="sql",
+        summary="The rows of one statement of DuckDB's SQL: trades, quotes, bars, gaps, dead_letters, frames",
+        response_class=Response,
+        responses=reference.responses("the statement", ("symbol", "volume")),
+    )(sql)
 
 
 class Written(NamedTuple):

@@ -25,6 +25,8 @@ MILLISECONDS = re.compile(r"\d{1,16}", re.ASCII)
 SNAPSHOT = re.compile(r"\d{1,19}", re.ASCII)
 # Longer than any symbol, id or tag.
 TEXT_MAX = 100
+# Some pages.
+STATEMENT_MAX = 20_000
 
 
 def time_of(text: Any) -> int:
@@ -102,6 +104,27 @@ def model_of(question: Question, rows_max: int) -> type[BaseModel]:
         fields["after"] = field(KINDS["place"], "Only behind there: `next` of the page before.")
     fields["format"] = field(Literal[tuple(FORMS)], "The form of the answer; else what `Accept` says.")
     return model(question.name, fields)
+
+
+class Asked(BaseModel):
+    """A statement."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {"statement": "select symbol, sum(quantity) as volume from trades group by 1"}
+        },
+    )
+
+    statement: Annotated[str, Field(min_length=1, max_length=STATEMENT_MAX)]
+
+
+class SqlTold(BaseModel):
+    """What can be told beside it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal[tuple(FORMS)] = None  # type: ignore[valid-type]
 
 
 def stream_model(events: Sequence[str]) -> type[BaseModel]:

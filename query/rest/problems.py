@@ -16,8 +16,8 @@ from starlette.responses import Response
 
 from connectors.catalog import OUTAGES, LakeError
 from connectors.errors import TapeError, Unknown, nearest
+from query.database import SqlError
 from query.rest.forms import NotAcceptable
-from query.sql import SqlError
 
 MEDIA_TYPE = "application/problem+json"
 # Of one answer; somebody who has more wrong asks again.

@@ -131,7 +131,7 @@ def serve(
         app,
         http=Impatient,
         ws="none",
-        lifespan="on",
+        lifespan="off",
         log_config=None,
         access_log=False,
         proxy_headers=False,  # anybody can say that he is somebody else

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from query.sql import Sql, SqlError
+from query.database import SqlError
+from query.sql import Sql
 from schemas import Trade
 from tests.campaigns.kept import Kept
 
