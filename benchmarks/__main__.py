@@ -17,10 +17,12 @@ def main() -> None:
     if unknown := set(chosen) - set(parts):
         sys.exit(f"no benchmark named {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
     for name in chosen:
-        measured = import_module(f"benchmarks.{name}").measure()
+        part = import_module(f"benchmarks.{name}")
+        measured = part.measure()
         for figure, value in measured.items():
             print(figures.shown(figure, value), flush=True)
-        figures.write(name, measured)
+        # In most of them nothing is random.
+        figures.write(name, measured, seed=getattr(part, "SEED", 0))
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ DAYS, SYMBOLS, SHARD = 10, 20, "binance-0"
 DAY = 86_400_000_000
 START = 20_000 * DAY
 QUESTIONS = 200
+SEED = 1
 
 # Trades of one day, spread over symbols as markets are: the first has a third of all.
 TRADES_OF_A_DAY = """
@@ -130,7 +131,7 @@ def milliseconds(ask: Callable[[], object], count: int) -> list[float]:
 
 def measure(trades: int = TRADES, questions: int = QUESTIONS) -> dict[str, float]:
     """All figures, warm."""
-    random = Random(1)
+    random = Random(SEED)
     with tempfile.TemporaryDirectory() as directory:
         maker = Maker(Path(directory))
         for day in range(DAYS):

@@ -15,12 +15,13 @@ from dataflows.steps.gaps import DetectGaps
 from dataflows.steps.validate import Validate
 from schemas import Frame
 
+SEED = 1
 FIRST_TIME = 1_760_000_000_000_000
 # In event time: a market that needs such a speed. It decides how many trades share a window.
 TRADES_PER_SECOND = 100_000
 
 
-def frames(symbols: int, trades: int, seed: int = 1) -> list[Frame]:
+def frames(symbols: int, trades: int, seed: int = SEED) -> list[Frame]:
     """Binance trade frames with a tick every second; few symbols have most trades, sizes often repeat."""
     chance = random.Random(seed)
     weights = [1 / (1 + one) ** 0.7 for one in range(symbols)]

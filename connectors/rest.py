@@ -132,7 +132,9 @@ class Rest:
         body = bytearray()
         async with (
             asyncio.timeout(self.policy.answer_seconds),
-            self.client.stream("GET", url.rstrip("/") + request.path, params=request.query) as response,
+            self.client.stream(
+                "GET", url.rstrip("/") + request.path, params=request.query, headers=dict(request.headers)
+            ) as response,
         ):
             async for part in response.aiter_bytes():
                 body += part

@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from connectors.addresses import address, known_catalog, known_warehouse, web_address
 from connectors.errors import nearest
+from connectors.faults import known_faults
 from connectors.symbols import SYMBOLS, canonical, parse_symbols
 from connectors.venues.protocol import FRAME_BYTES_MAX
 
@@ -195,11 +196,13 @@ class CaptureSettings(Section):
 class SimulatorSettings(Section):
     """`[simulator]`: the market that we run ourselves when no venue answers."""
 
-    seed: Whole = Field(default=1, ge=0, description="same seed, same bytes")
+    seed: Whole = Field(default=1, ge=0, description="decides prices, sizes and faults")
     rate: Number = Field(
         default=50.0, gt=0, description="trades a second and venue; lively, and light on a laptop"
     )
-    faults: str = Field(default="", description="as in `tape simulate --faults`; none without it")
+    faults: Annotated[str, AfterValidator(known_faults)] = Field(
+        default="", description="as in `tape simulate --faults`; none without it"
+    )
 
 
 class LakeSettings(Section):

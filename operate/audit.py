@@ -14,7 +14,7 @@ import click
 
 from connectors.venues import VENUES
 from operate.cli import Session
-from operate.decode import Moment
+from operate.numbers import Moment
 from operate.table import json_option, print_rows
 
 if TYPE_CHECKING:

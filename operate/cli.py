@@ -3,7 +3,8 @@
 A verb is one file operate/<verb>.py with a click command named `command`, and one line in COMMANDS. This file
 imports nothing but click, so that help is instant: whatever a verb needs, the verb imports.
 
-Data goes to stdout, talk to stderr. A verb ends with 0, or with 1 when a check said no (`context.exit(1)`).
+Data goes to stdout, talk to stderr. A verb ends with 0, or with 1 when a check said no
+(`context.exit(1)`) or a flow that ran has failed.
 """
 
 import os

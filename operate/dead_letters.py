@@ -1,8 +1,7 @@
 """`tape dead-letters`: what was refused and why, its bytes, and what today's code would make of it.
 
-What the lake has is told from there. What it has not yet is made from the journal: that is read from its
-beginning through every step that can refuse, as some refusals depend on what came before. Looking changes
-nothing; what is published goes into the journal again.
+What the lake has is told from there. What it has not yet is made from the journal, from its beginning through
+every step that can refuse. Looking changes nothing; what is published goes into the journal again.
 """
 
 from base64 import b64encode
@@ -15,8 +14,9 @@ import msgspec
 
 from connectors.venues import VENUES
 from operate.cli import Session
-from operate.decode import KINDS, Moment, plain
+from operate.decode import KINDS, plain
 from operate.journal import READ_FRAMES, frames
+from operate.numbers import Moment
 from operate.table import json_option, print_rows
 from schemas import Control, DeadLetter, Frame, Quote, Trade
 from schemas.health import Reason

@@ -13,7 +13,7 @@ from connectors.venues import VENUES
 from connectors.venues.decoding import dead_letter
 from connectors.venues.protocol import FRAME_BYTES_MAX, Decoded, Instrument, Instruments, Venue
 from connectors.venues.shipped import shipped_instruments
-from connectors.venues.values import Refused, clock_time
+from operate.numbers import Moment
 from schemas import Control, DeadLetter, Frame, Quote, Trade
 
 # The longest frame that a venue may send, in base64, and its line's end. More is not kept in memory.
@@ -21,21 +21,6 @@ BASE64_BYTES_MAX = (FRAME_BYTES_MAX + 2) // 3 * 4
 LINE_BYTES_MAX = BASE64_BYTES_MAX + 8
 
 KINDS = {Trade: "trade", Quote: "quote", Control: "control", DeadLetter: "dead_letter"}
-
-
-class Moment(click.ParamType[int]):
-    """A time as ISO text in UTC or as microseconds."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> int:
-        text = str(value)
-        try:
-            return int(text) if text.isascii() and text.isdigit() else clock_time(text)
-        except Refused:
-            self.fail(
-                f"{text!r} is neither microseconds nor a time like 2026-11-21T09:30:00Z", param, context
-            )
 
 
 @click.command("decode")

@@ -1,4 +1,4 @@
-"""Numbers on the command line that click's own types let through although nothing can be done with them."""
+"""Numbers and times on the command line, without those that nothing can be done with."""
 
 import math
 from typing import Any
@@ -17,3 +17,20 @@ class FiniteRange(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number.", param, context)
         return number
+
+
+class Moment(click.ParamType[int]):
+    """A time as ISO text in UTC or as microseconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> int:
+        from connectors.venues.values import Refused, clock_time
+
+        text = str(value)
+        try:
+            return int(text) if text.isascii() and text.isdigit() else clock_time(text)
+        except Refused:
+            self.fail(
+                f"{text!r} is neither microseconds nor a time like 2026-11-21T09:30:00Z", param, context
+            )

@@ -4,7 +4,7 @@ import json
 
 import click
 
-from operate.numbers import PORT_MAX, FiniteRange
+from operate.numbers import PORT_MAX, FiniteRange, Moment
 
 
 @click.command("simulate")
@@ -26,9 +26,22 @@ from operate.numbers import PORT_MAX, FiniteRange
 )
 @click.option("--venue", "venues", multiple=True, help="Serve only this venue; may be repeated.")
 @click.option("--ids-from", default=0, help="Added to the first trade id of every symbol.")
+@click.option(
+    "--start",
+    type=Moment(),
+    metavar="TIME",
+    help="When the market begins, as 2026-11-21T09:30:00Z: same seed, same bytes.",
+)
 @click.option("--attached", is_flag=True, help="Stop when standard input ends, as it does with a parent.")
 def command(
-    seed: str, rate: float, faults: str, port: int, venues: tuple[str, ...], ids_from: int, attached: bool
+    seed: str,
+    rate: float,
+    faults: str,
+    port: int,
+    venues: tuple[str, ...],
+    ids_from: int,
+    start: int | None,
+    attached: bool,
 ) -> None:
     """Serve simulated venues on loopback until told to stop.
 
@@ -48,6 +61,12 @@ def command(
         if venue not in FACES:
             raise unknown("venue", venue, FACES)
     sim = SimulatedVenues(
-        seed=seed, rate=rate, faults=faults, port=port, venues=venues or tuple(FACES), ids_from=ids_from
+        seed=seed,
+        rate=rate,
+        faults=faults,
+        port=port,
+        venues=venues or tuple(FACES),
+        ids_from=ids_from,
+        start=start,
     )
     serve(sim, lambda addresses: click.echo(json.dumps(addresses)), attached=attached)

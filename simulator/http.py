@@ -32,6 +32,8 @@ async def serve(answer: Answerer, host: str, port: int) -> asyncio.Server:
             await converse(answer, reader, writer)
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError, ValueError):
             pass  # the client is gone or does not speak HTTP
+        except asyncio.CancelledError:
+            pass  # we are ending; nobody waits for this task
         finally:
             writer.close()
 

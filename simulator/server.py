@@ -20,8 +20,8 @@ from typing import Any, ParamSpec, Protocol, Self, TypeVar
 
 import msgspec
 
+from connectors.faults import FAULTS, Fault, parse_faults
 from simulator import http, websocket
-from simulator.faults import FAULTS, Fault, parse_faults
 from simulator.http import Asked
 from simulator.market import HISTORY_TRADES_MAX, Market
 from simulator.oracle import Oracle
@@ -39,6 +39,12 @@ Answer = TypeVar("Answer")
 
 def wall_clock() -> int:
     return time.time_ns() // 1_000
+
+
+def clock_from(start: int) -> Callable[[], int]:
+    """A clock that says that it is that time, and goes on from there."""
+    ahead = start - wall_clock()
+    return lambda: wall_clock() + ahead
 
 
 def interferes(method: Callable[Parameters, Answer]) -> Callable[Parameters, Answer]:
@@ -75,9 +81,12 @@ class SimulatedVenues:
         port: int = 0,
         ids_from: int = 0,
         clock: Callable[[], int] = wall_clock,
+        start: int | None = None,
     ) -> None:
         """`rate` is trades a second of each venue; `symbols` and `rules` replace parts of a venue's own."""
         given = parse_faults(faults) if isinstance(faults, str) else dict(faults)
+        if start is not None:
+            clock = clock_from(start)
         self.seed, self.clock, self.port = seed, clock, port
         self.servers: dict[str, VenueServer] = {}
         for name in venues:
@@ -88,7 +97,9 @@ class SimulatedVenues:
                 if wanted is None or {one.native, one.symbol} & set(wanted)
             ]
             own_seed = f"{seed}:{name}"
-            market = Market(listings, seed=own_seed, start=clock(), rate=rate, history_max=history_max)
+            market = Market(
+                listings, seed=own_seed, start=start or clock(), rate=rate, history_max=history_max
+            )
             market.prepare(PAST_TRADES)
             own_rules: Rules = replace(face.rules, **(rules or {}).get(name, {}))
             self.servers[name] = VenueServer(face, market, own_rules, given, own_seed, clock)

@@ -8,14 +8,8 @@ from itertools import pairwise
 
 from websockets.frames import Opcode
 
-from simulator.faults import (
-    CLOSE_CODES,
-    CONNECTION_FAULTS,
-    RETENTION_TRADES,
-    Chances,
-    Fault,
-    FrameFaults,
-)
+from connectors.faults import CONNECTION_FAULTS, Fault
+from simulator.faults import CLOSE_CODES, RETENTION_TRADES, Chances, FrameFaults
 from simulator.http import Asked
 from simulator.market import Market, Moment
 from simulator.oracle import ConnectionRecord, Sent, VenueOracle

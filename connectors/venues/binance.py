@@ -20,6 +20,8 @@ from schemas.fields import Side
 # A symbol takes two streams; one message for 200 keeps far below the venue's 5 messages a second.
 STREAMS_PER_MESSAGE = 200
 PAGE_TRADES_MAX = 1_000
+# As we ask of the streams, so that a trade has the same time whichever way it comes.
+MICROSECONDS = (("X-MBX-TIME-UNIT", "MICROSECOND"),)
 TAKERS: tuple[Side, Side] = ("BUY", "SELL")  # by whether the buyer is the maker
 
 
@@ -151,8 +153,11 @@ def listing(raw: Raw) -> Instrument:
 
 def repair(listed: Instrument, first: int, last: int, since: int) -> Request:
     limit = min(PAGE_TRADES_MAX, last - first + 1)
-    query = (("symbol", listed.rest), ("fromId", str(first)), ("limit", str(limit)))
-    return Request("/api/v3/historicalTrades", query, weight=25)
+    return history("/api/v3/historicalTrades", listed, ("fromId", str(first)), ("limit", str(limit)))
+
+
+def history(path: str, listed: Instrument, *query: tuple[str, str]) -> Request:
+    return Request(path, (("symbol", listed.rest), *query), weight=25, headers=MICROSECONDS)
 
 
 def page_record(frame: Frame, raw: Raw, listed: Instrument) -> Trade:
@@ -194,7 +199,7 @@ BINANCE = protocol.Venue(
     metadata=Request("/api/v3/exchangeInfo", (("symbolStatus", "TRADING"),), weight=20),
     decode_metadata=decoding.metadata_decoder(lambda body: _exchange_info(body).symbols, listing),
     repair=repair,
-    recent=lambda listed: Request("/api/v3/trades", (("symbol", listed.rest), ("limit", "1")), weight=25),
+    recent=lambda listed: history("/api/v3/trades", listed, ("limit", "1")),
     decode_page=decoding.page_decoder(_rows, page_record, following),
     throttled=lambda status, body: status in (418, 429) or b'"code":-1003' in body[:40],
 )

@@ -137,7 +137,8 @@ Why = tuple[Reason, str]
 Sides = dict[str, Side]  # by the venue's word
 
 # What a hostile frame may cause; anything else that is raised is a bug of ours.
-EXPECTED = (Refused, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+# ArithmeticError: what Python says of numbers that only an enemy sends.
+EXPECTED = (Refused, msgspec.DecodeError, UnicodeDecodeError, ArithmeticError, RecursionError)
 
 
 def refusal(error: Exception) -> Why:
@@ -255,6 +256,8 @@ def each(items: Iterable[Any], record: Callable[[int, Any], Decoded]) -> tuple[l
 
 def batched(frame: Frame, items: Sequence[Any], record: Callable[[int, Any], Decoded]) -> list[Decoded]:
     """The records of a message's numbered items; an item that cannot be read costs only itself."""
+    if not items:
+        raise Refused("missing_field", "a message without data")
     if len(items) == 1:
         return [record(0, items[0])]  # if it cannot be read, neither can the frame
     records, refused = each(items, record)

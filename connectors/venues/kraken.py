@@ -90,7 +90,8 @@ def parse(frame: Frame, instruments: Instruments, records: list[Decoded]) -> Non
     elif message.channel == "ticker":
         records += decoding.batched(frame, message.data, lambda at, raw: quote(frame, raw, instruments, at))
     elif message.channel == "status":
-        records += [said(frame, "status", detail=_message(raw).system) for raw in message.data]
+        states = [_message(raw).system for raw in message.data]
+        records += decoding.batched(frame, states, lambda _, state: said(frame, "status", detail=state))
     elif message.channel == "heartbeat":
         records.append(said(frame, "heartbeat"))
     else:

@@ -58,6 +58,7 @@ class Request(Struct, frozen=True):
     path: str
     query: tuple[tuple[str, str], ...] = ()
     weight: int = 1  # in the units of Limits.rest
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Page(Struct, frozen=True):

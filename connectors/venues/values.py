@@ -16,6 +16,7 @@ from schemas.nanos import NANO_PLACES, Nanos, of_places
 FEW = 8
 # How much of a venue's text a detail repeats, and the longest number that is worth converting.
 TEXT_CHARACTERS_MAX = 40
+TIME_WRITTEN_MAX = 10**30
 
 
 class Refused(Exception):
@@ -124,7 +125,9 @@ def sane_time(microseconds: int) -> int:
     """The same, from September 2001 to November 2286, or Refused."""
     if 1_000_000_000_000_000 <= microseconds < 10_000_000_000_000_000:
         return microseconds
-    raise Refused("time", f"time {microseconds:.6e}")
+    # Python refuses to write out what only an enemy sends.
+    said = f"{microseconds:.6e}" if abs(microseconds) < TIME_WRITTEN_MAX else "of more than 30 digits"
+    raise Refused("time", f"time {said}")
 
 
 def epoch_time(value: int) -> int:

@@ -11,11 +11,11 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from connectors.faults import Fault
 from connectors.slots import read
 from connectors.venues.decoding import unpack_page
 from schemas import Frame, Gap, Trade
 from schemas.run import records_of
-from simulator.faults import Fault
 from simulator.server import SimulatedVenues, running
 from tests.campaigns.running import batches
 from tests.dataflows.test_running import Started

@@ -11,12 +11,12 @@ import pytest
 
 from connectors.catalog import open_catalog
 from connectors.errors import TapeError
+from connectors.faults import parse_faults
 from operate import cli
 from operate.demo import FAULTS, chosen
 from query.files import Scope
 from query.lake import gaps
 from query.reader import Reader
-from simulator.faults import parse_faults
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE_SECONDS = 100

@@ -16,6 +16,7 @@ from operate import cli, live_check
 from schemas import Trade
 from schemas.run import records_of
 from simulator.server import SimulatedVenues, running
+from simulator.venues import FACES
 
 SECONDS = "3"
 # One request a second, and a minute's wait for who is a little early, is more than these tests can spare.
@@ -48,10 +49,10 @@ def check(
 
 def test_honest_venues_are_good_with_holes_and_all(check: Check, seed: int) -> None:
     with running(seed=seed, rate=60, faults="drop:0.03", rules=PATIENT) as sim:
-        rows, said = check(0, *VENUES, sim=sim)
+        rows, said = check(0, *FACES, sim=sim)
         assert sim.oracle.fired("drop") > 0
     assert "verdict: good" in said
-    assert set(rows) == set(VENUES)
+    assert set(rows) == set(FACES)
     for row in rows.values():
         assert row["verdict"] == "good"
         assert row["compared"] == row["sides_agree"] == row["contents_agree"] > 20
@@ -67,8 +68,8 @@ def test_a_decoder_that_takes_makers_for_takers_is_found_out(
     for name, honest in list(VENUES.items()):
         monkeypatch.setitem(VENUES, name, replace(honest, decode_many=partial(inverted, honest)))
     with running(seed=1, rate=60, rules=PATIENT) as sim:
-        rows, said = check(1, *VENUES, sim=sim)
-    assert set(rows) == set(VENUES)
+        rows, said = check(1, *FACES, sim=sim)
+    assert set(rows) == set(FACES)
     for row in rows.values():
         assert row["verdict"] == "bad"
         assert row["sides_agree"] == 0

@@ -65,9 +65,20 @@ def test_venue_and_ports_may_be_chosen() -> None:
         }
 
 
+def test_the_same_seed_and_start_give_the_same_bytes() -> None:
+    told = []
+    for _ in range(2):
+        with program("--venue", "kraken", "--rate", "0", "--start", "2026-01-31T00:00:00Z") as (_, addresses):
+            url = f"{addresses['kraken']['rest']}/0/public/Trades"
+            told.append(httpx2.get(url, params={"pair": "XBTUSD", "since": "0"}).content)
+    assert told[0] == told[1]
+    assert b'"1769817' in told[0] or b",1769817" in told[0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["--start", "tomorrow"], "'tomorrow' is neither microseconds nor a time"),
         (["--faults", "gaps:0.1"], "unknown fault 'gaps'"),
         (["--faults", "dorp:0.1"], "did you mean drop?"),
         (["--port", "99999"], "99999 is not in the range"),

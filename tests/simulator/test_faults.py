@@ -6,17 +6,8 @@ from collections import Counter
 
 import pytest
 
-from connectors.errors import TapeError
-from simulator.faults import (
-    BOMB_BYTES,
-    FAULTS,
-    FRAME_FAULTS,
-    SECONDS,
-    Chances,
-    Fault,
-    FrameFaults,
-    parse_faults,
-)
+from connectors.faults import FRAME_FAULTS, Fault, parse_faults
+from simulator.faults import BOMB_BYTES, Chances, FrameFaults
 from simulator.market import Market
 from simulator.venues import FACES
 from simulator.venues.protocol import Outgoing
@@ -129,34 +120,3 @@ def test_the_bomb_unpacks_to_what_it_says() -> None:
     assert framed[0] == 0xC1
     unpacked = zlib.decompressobj(-15).decompress(framed[4:] + b"\x00\x00\xff\xff")
     assert len(unpacked) == BOMB_BYTES
-
-
-def test_faults_are_read_from_text() -> None:
-    assert parse_faults("drop:0.01, freeze:0.5:3,") == {"drop": Fault(0.01), "freeze": Fault(0.5, 3.0)}
-    assert parse_faults("delay:1") == {"delay": Fault(1.0, SECONDS["delay"])}
-    assert parse_faults("") == {}
-    assert set(SECONDS) < set(FAULTS)
-
-
-@pytest.mark.parametrize(
-    ("text", "why"),
-    [
-        ("gaps:0.1", "unknown fault 'gaps'"),
-        ("drop", "is not name:probability"),
-        ("drop:2", "a probability is 0 to 1"),
-        ("drop:0.1:2:3", "is not name:probability"),
-        ("delay:0.1:-1", "seconds are not negative"),
-        ("drop:often", "not a number"),
-        ("drop:nan", "a probability is 0 to 1"),
-        ("drop:0.1,drop:0.2", "'drop' is named twice"),
-    ],
-)
-def test_what_is_no_fault_is_refused(text: str, why: str) -> None:
-    with pytest.raises(TapeError, match=why):
-        parse_faults(text)
-
-
-def test_a_misspelt_fault_is_told_with_what_was_meant() -> None:
-    with pytest.raises(TapeError) as refused:
-        parse_faults("dorp:0.1")
-    assert refused.value.hint == "did you mean drop?"

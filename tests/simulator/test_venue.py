@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 from websockets.frames import Opcode
 
-from simulator.faults import parse_faults
+from connectors.faults import parse_faults
 from simulator.http import Asked
 from simulator.market import Market
 from simulator.venue import VenueServer

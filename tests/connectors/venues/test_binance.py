@@ -113,13 +113,19 @@ def test_it_asks_for_trades_and_for_best_offers() -> None:
     assert [message["id"] for message in messages] == [1, 2, 3]
 
 
+# As of the streams: a trade has one time, whichever way it comes.
+MICRO = (("X-MBX-TIME-UNIT", "MICROSECOND"),)
+
+
 def test_requests_are_within_a_page() -> None:
     listed = INSTRUMENTS["BNBBTC"]
     assert BINANCE.repair(listed, 5, 9, 0) == Request(
-        "/api/v3/historicalTrades", (("symbol", "BNBBTC"), ("fromId", "5"), ("limit", "5")), 25
+        "/api/v3/historicalTrades", (("symbol", "BNBBTC"), ("fromId", "5"), ("limit", "5")), 25, MICRO
     )
     assert BINANCE.repair(listed, 5, 5_000, 0).query[2] == ("limit", "1000")
-    assert BINANCE.recent(listed) == Request("/api/v3/trades", (("symbol", "BNBBTC"), ("limit", "1")), 25)
+    assert BINANCE.recent(listed) == Request(
+        "/api/v3/trades", (("symbol", "BNBBTC"), ("limit", "1")), 25, MICRO
+    )
 
 
 @pytest.mark.parametrize("page_trades", [1, 3, 1_000])

@@ -22,7 +22,8 @@ TABLES = Path(__file__).parents[2] / "conformance"
 # What decoders trip over, put in place of something else.
 PIECES = [
     b"", b"null", b"true", b"-1", b"0", b"1e999", b"1e-9", b'"', b'""', b"{}", b"[]", b"[", b"{", b"}", b"]",
-    b",", b":", b"\\", b"\\u0000", b"\\ud800", b"\xff", b"\xc3\xa9", b"\x00", b"9" * 30, b"NaN", b'"NaN"',
+    b",", b":", b"\\", b"\\u0000", b"\\ud800", b"\xff", b"\xc3\xa9", b"\x00", b"9" * 30,
+    b"9" * 400, b"9" * 4300, b"NaN", b'"NaN"',
     b"9223372036854775808", b"-0.0", b"0001-01-01", b" ", b"\n", b"\xef\xbb\xbf",
     b'"e":"trade"', b'"type":"match"',
 ]  # fmt: skip
