@@ -177,6 +177,8 @@ def reason(error: ErrorDetails, key: Key, model: type[Settings]) -> str:
     if kind == "value_error":
         return str(context["error"])
     expected, nearest_valid = EXPECTED.get(kind, error["msg"]), default_at(model, key)
+    if kind == "path_type" and isinstance(error["input"], int | float):
+        nearest_valid = str(error["input"])
     for bound, words in BOUNDS.items():
         if bound in context:
             expected = f"{words} {context[bound]:.12g}"

@@ -186,7 +186,9 @@ KRAKEN = protocol.Venue(
     ),
     symbols=("BTC-USD", "ETH-USD"),
     subscribe=subscribe,
-    classify=decoding.classifier(b'{"channel":"heartbeat"', b'{"channel":"status"', b'{"method"'),
+    classify=decoding.classifier(
+        b'{"channel":"heartbeat"', b'{"channel":"status"', b'{"method"', b'{"error"'
+    ),
     decode_many=runs_of_trades(parse, trades, _trade_messages, start=b'{"channel":"trade"', end=b"}"),
     keep_alive=lambda now: msgspec.json.encode({"method": "ping", "req_id": now}),
     alive=Request("/0/public/SystemStatus"),

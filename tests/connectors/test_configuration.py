@@ -147,6 +147,11 @@ def test_every_problem_is_told_at_once_with_its_place_and_the_nearest_valid_valu
             'tape.toml:2: venues.kraken.rest_urls: expected a list, got "x" (try ["x"])',
         ),
         ("[venues]\nkraken = 3", "tape.toml:2: venues.kraken: expected a table, got 3"),
+        ("data_dir = 5", 'tape.toml:1: data_dir: expected a path, got 5 (try "5")'),
+        (
+            '[simulator]\nfaults = "drp:1"',
+            "tape.toml:2: simulator.faults: unknown fault 'drp' (did you mean drop?)",
+        ),
         ("log.level = true", "tape.toml:1: log.level: expected one of debug, info, warning, error, got true"),
         (
             f'mode = "{"x" * 100}"',
