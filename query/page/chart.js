@@ -4,9 +4,9 @@ import { CandlestickSeries, HistogramSeries, createChart, createSeriesMarkers } 
 import { find, make, onceAFrame, say } from "./frame.js";
 import { SECOND, amount, clock, count, grouped, moment, places } from "./words.js";
 
-// How many bars are asked for at once, and how many are kept while somebody looks into the past.
+// How many bars are asked for at once, and how many are kept while somebody looks on or into the past.
 export const BARS = 500;
-const KEPT = 20_000;
+const KEPT = 5_000;
 // So near to the oldest bar more of them are asked for.
 const EDGE = 20;
 
@@ -149,7 +149,16 @@ export class Chart {
     this.tell();
   }
 
+  /** Forget the oldest bars, so that a chart that stays open does not grow. */
+  trim() {
+    const times = [...this.bars.keys()].sort((one, other) => one - other);
+    for (const time of times.slice(0, -KEPT / 2)) this.bars.delete(time);
+    this.oldest = times.at(-KEPT / 2) * SECOND;
+    this.drawAll();
+  }
+
   drawChanged() {
+    if (this.bars.size > KEPT) return this.trim();
     const times = [...this.changed].sort((one, other) => one - other);
     this.changed.clear();
     let signs = false;
@@ -164,7 +173,7 @@ export class Chart {
       signs ||= past || bar.missing > 0 || bar.row.revision > 0;
     }
     if (signs) this.sign([...this.bars.values()].sort((one, other) => one.time - other.time));
-    this.tell();
+    return this.tell();
   }
 
   candle({ time, open, high, low, close, missing }) {

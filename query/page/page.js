@@ -44,6 +44,7 @@ const baseOf = ({ symbol }) => symbol.split("-")[0];
 const own = () => ({ venue: state.exchange, symbol: state.symbol });
 const ownKey = () => keyOf(state);
 const draw = onceAFrame(drawWords);
+const price = onceAFrame(drawPrice);
 
 // The machine: venues and holes of every market.
 
@@ -155,7 +156,7 @@ function takeMarket(name, { rows }) {
     figures.arrived(rows, now());
     newest(rows.findLast((row) => row.origin === "live"));
   }
-  draw();
+  price();
 }
 
 function newest(row) {

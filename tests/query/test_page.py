@@ -104,10 +104,11 @@ def test_everything_appears(page: Seen) -> None:
 
 
 def test_the_tape_and_the_last_bar_move(page: Seen, script: Script) -> None:
-    now = int(script.now)
+    now = int(script.now) + 1
     page.says("#legend", "240 trades")
     script.tell("trades", script.trade(*MARKET, 64_999.5, now + 0.25, quantity="0.00012", side="SELL"))
     page.says("#price", "64,999.50")
+    page.says("#trades li", "64,999.50")
     newest = page.page.locator("#trades li").first
     assert newest.inner_text().split()[1:] == ["64,999.50", "0.00012"]
     assert newest.inner_text().split()[0] == time.strftime("%H:%M:%S.250", time.gmtime(now))
@@ -324,7 +325,7 @@ def test_a_thousand_trades_a_second_leave_two_hundred_rows(page: Seen, script: S
         script.tell("trades", *rows)
     page.says("#price", "60,009.00")
     page.until(lambda: page.page.locator("#trades li").count() == 200)
-    assert set(page.page.locator("#trades .at").all_inner_texts()) == {"60,009.00"}
+    page.until(lambda: set(page.page.locator("#trades .at").all_inner_texts()) == {"60,009.00"})
     assert page.page.evaluate("document.querySelectorAll('#trades li').length") == 200
 
 
