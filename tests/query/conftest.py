@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 
-@pytest.fixture(scope="session")
+# Not longer: while it runs, nobody else in this process can run a loop of asyncio.
+@pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
     """A real one, started when the first test needs it."""
     from tests.services.chromium import chromium  # noqa: PLC0415  # few tests need it
