@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from subprocess import Popen
 
     from connectors.settings import Settings
+    from operate.answering import Answering
     from operate.board import Board
     from operate.cli import Session
 
@@ -124,6 +125,7 @@ def run_and_watch(
         from connectors.children import start_child, stop_child
         from connectors.mode import decide, store
         from connectors.plans import venues_of
+        from operate.answering import answering
 
         decision = decide(settings.mode, settings.data_dir, venues_of(settings))
         click.echo(decision.said, err=True)
@@ -133,13 +135,16 @@ def run_and_watch(
         if symbols:
             words += ["--symbols", symbols]
         until = End(stopped, None if seconds is None else time.monotonic() + seconds)
-        with drawing(sys.stdout.isatty()) as (draw, say):
+        with (
+            drawing(sys.stdout.isatty()) as (draw, say),
+            answering(session, settings, decision.kind, say) as api,
+        ):
             by_itself = is_full = True
             while by_itself and is_full:
                 flow = start_child(words, stdout=DEVNULL, stderr=PIPE, cwd=Path.cwd())
                 try:
                     with saying(flow, say) as last:
-                        by_itself = show(Shown(board, look, decision.kind, flow), draw, until)
+                        by_itself = show(Shown(board, look, decision.kind, flow, api), draw, until)
                 finally:
                     code = exit_code(stop_child(flow, STOP_SECONDS), by_itself=by_itself, say=say)
                 is_full = code != 0 and ended_by_full_disk(last) and has_room_again(directory, say, until)
@@ -238,6 +243,7 @@ class Shown(NamedTuple):
     look: Callable[[], None]
     kind: str
     flow: "Popen[str]"
+    api: "Answering | None"
 
 
 def show(shown: Shown, draw: Draw, until: End) -> bool:
@@ -247,6 +253,8 @@ def show(shown: Shown, draw: Draw, until: End) -> bool:
     while not over and shown.flow.poll() is None:
         over = until.wait(pause)
         shown.look()
+        if shown.api is not None:
+            shown.api.look()
         draw(headline(shown), shown.board.rows(time.time_ns() // 1000))
     by_itself = shown.flow.poll() is not None
     shown.flow.terminate()
@@ -320,4 +328,5 @@ def headline(shown: Shown) -> str:
     """What a person should know before he reads the rows."""
     board = shown.board
     states = [f"{shard} {state}" for shard, state in sorted(board.connections.items())]
+    states += [shown.api.address] if shown.api is not None and shown.api.address else []
     return " · ".join([shown.kind.upper(), *states, f"{board.frames:,} frames", *board.warnings()])
