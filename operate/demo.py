@@ -18,10 +18,11 @@ FOLDER = "demo"
 
 LOOK = """\
 a simulated market in which things go wrong: {faults}
-look at the holes: each is found, asked for again, and closed; in a second terminal:
+look at the page, whose address comes below: a hole opens (amber), is asked for again, and closes (blue)
+look at the same in a second terminal:
   {tape} top                   rates, ages, gaps, duplicates
-  {tape} tail --stage gap      a hole opens, a hole is repaired
-  {tape} audit                 16 checks that nothing was lost or stored twice"""
+  {tape} tail --stage gap      holes, as they open and close
+  {tape} audit                 checks that nothing was lost or stored twice"""
 
 
 def chosen(text: str) -> str:

@@ -64,5 +64,5 @@ def test_the_demo_opens_holes_and_closes_them_in_a_directory_of_its_own(tmp_path
     assert code == 0, (tmp_path / "said").read_text()
     first, look = (tmp_path / "said").read_text().splitlines()[:2]
     assert first == "a simulated market in which things go wrong: reorder,gaps"
-    assert look.startswith("look at the holes")
+    assert look.startswith("look at the page")
     assert [path.name for path in (tmp_path / "kept").iterdir()] == ["demo"]
