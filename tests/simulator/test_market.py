@@ -57,6 +57,7 @@ def test_the_bid_is_below_the_ask_and_updates_rise() -> None:
     assert all(after.update > before.update for before, after in pairwise(quotes))
 
 
+@pytest.mark.no_cover
 def test_the_rate_is_what_was_asked_for_with_bursts_and_a_quiet_symbol() -> None:
     one, seconds = market(rate=100), 1_800
     counts = [

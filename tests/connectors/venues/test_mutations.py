@@ -95,6 +95,7 @@ def frame_of(venue: Venue, payload: bytes) -> Frame:
     return Frame(venue.name, f"{venue.name}-0", 7, 3, 5, 1_795_253_400_000_000, "data", payload)
 
 
+@pytest.mark.no_cover
 @pytest.mark.fuzz
 @pytest.mark.parametrize("name", VENUES)
 def test_no_frame_breaks_a_decoder(name: str, seed: int, fuzz_inputs: int) -> None:
@@ -109,6 +110,7 @@ def test_no_frame_breaks_a_decoder(name: str, seed: int, fuzz_inputs: int) -> No
     hammer(good, fuzz_inputs, seed, one)
 
 
+@pytest.mark.no_cover
 @pytest.mark.fuzz
 @pytest.mark.parametrize("name", VENUES)
 def test_no_page_breaks_a_decoder(name: str, seed: int, fuzz_inputs: int) -> None:
@@ -129,6 +131,7 @@ def test_no_page_breaks_a_decoder(name: str, seed: int, fuzz_inputs: int) -> Non
     hammer(good, fuzz_inputs // 2, seed, one)
 
 
+@pytest.mark.no_cover
 @pytest.mark.fuzz
 @pytest.mark.parametrize("name", VENUES)
 def test_metadata_is_read_or_refused(name: str, seed: int, fuzz_inputs: int) -> None:

@@ -58,6 +58,7 @@ def test_a_run_of_trades_is_the_trades_of_its_frames(name: str) -> None:
         ]
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", VENUES)
 def test_mutations_among_good_frames_change_no_other_record(name: str, seed: int) -> None:
     choose = random.Random(seed).random

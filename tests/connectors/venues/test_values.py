@@ -118,6 +118,7 @@ def test_times_are_sane_between_2001_and_2286() -> None:
             sane_time(value)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("read", [repeating, varying])
 def test_many_numbers_are_what_each_is_by_itself(read: Any, seed: int) -> None:
     chance = random.Random(seed)

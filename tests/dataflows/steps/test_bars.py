@@ -123,6 +123,7 @@ def test_a_late_trade_makes_a_bar_that_never_was(market: Market) -> None:
     assert [row for row in market.rows() if row[1] == 10] == [("1s", 10, 0, 1, 0)]
 
 
+@pytest.mark.no_cover
 def test_larger_windows_are_exactly_the_smaller_ones(market: Market, kit: Any) -> None:
     for one in range(3_000):
         price, size = f"{100 + one % 7}.{one % 10}", f"0.{one % 9}1"

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 from dataflows.steps.windows import NAMES, SIZES
 from schemas import Bar, Frame, Gap, Record, Tick, Trade
 
@@ -139,6 +141,7 @@ def test_bars_say_what_the_gaps_say(kit: Any, seed: int) -> None:
     assert all(seen[one] for one in wanted), seen
 
 
+@pytest.mark.no_cover
 def test_a_restart_changes_no_row_whatever_happened_before_it(kit: Any, seed: int) -> None:
     kills = 0
     for number in range(TAPES):

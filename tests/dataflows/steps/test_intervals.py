@@ -2,6 +2,8 @@
 
 import random
 
+import pytest
+
 from dataflows.steps.intervals import Intervals
 
 
@@ -26,6 +28,7 @@ def test_removing_splits() -> None:
     assert list(ids) == [(8, 10)]
 
 
+@pytest.mark.no_cover
 def test_it_is_a_set_of_ids(seed: int) -> None:
     chance = random.Random(seed)
     for _ in range(300):

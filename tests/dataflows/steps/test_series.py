@@ -106,6 +106,7 @@ def test_a_restart_is_seen_far_back_even_if_the_clock_was_set_back() -> None:
     assert made.continues(5, 5, made.time - module.CLOCK_SET_BACK_MAX, live=True)
 
 
+@pytest.mark.no_cover
 def test_every_id_has_one_fate(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "INTERVALS_MAX", 6)
     chance = random.Random(seed)
