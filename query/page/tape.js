@@ -4,6 +4,8 @@ import { make, onceAFrame } from "./frame.js";
 import { clock, grouped, moment } from "./words.js";
 
 const ROWS = 200;
+// Of more at once nobody sees each appear.
+const APPEAR = 12;
 
 export class Tape {
   constructor(list, paused) {
@@ -43,7 +45,8 @@ export class Tape {
     this.paused.hidden = !this.held;
     this.paused.textContent = held ? `paused · ${Math.min(this.waiting.length, ROWS)} new` : "paused";
     if (this.held || !this.waiting.length) return;
-    this.fill(this.waiting.splice(0).slice(-ROWS), true);
+    const rows = this.waiting.splice(0).slice(-ROWS);
+    this.fill(rows, rows.length <= APPEAR);
   }
 
   fill(rows, fresh) {
@@ -68,10 +71,7 @@ export class Tape {
 
   line(row, fresh) {
     const time = make("time", "", clock(moment(row.timestamp)));
-    const line = make(
-      "li", fresh ? "new" : "",
-      make("span", "", time), make("span", "at", grouped(row.price)), make("span", "", row.quantity),
-    );
+    const line = make("li", fresh ? "new" : "", time, make("span", "at", grouped(row.price)), make("span", "", row.quantity));
     line.name = row.message_id;
     line.dataset.side = row.side;
     line.dataset.origin = row.origin === "live" ? "live" : "repair";

@@ -40,7 +40,9 @@ class Script:
     """What is said: the rows of every route, to be changed by a test, and a stream to speak into."""
 
     def __init__(self, now: float, seed: int) -> None:
-        self.now = now
+        # In the middle of a minute and of a quarter of an hour: neither ends while a test looks.
+        self.now = now // QUARTER * QUARTER + QUARTER / 2
+        self.began = now
         self.random = random.Random(seed)
         self.markets: list[tuple[str, str]] = []
         self.bars: dict[tuple[str, str], list[Row]] = {}
@@ -137,7 +139,7 @@ class Script:
 
     def health(self) -> list[Row]:
         """The rows of /v1/health."""
-        now = time.time()
+        now = self.now + time.time() - self.began
         return [row | {"last_received": iso(now - row["age_seconds"])} for row in self.venues.values()]
 
     def tell(self, event: str, *rows: Row) -> None:
@@ -219,7 +221,10 @@ def handler(script: Script) -> type[BaseHTTPRequestHandler]:
                 self.give("application/json", json.dumps(said).encode())
             else:
                 path = PAGE / (url.path.lstrip("/") or "index.html")
-                self.give(KINDS[path.suffix], path.read_bytes())
+                if path.is_file():
+                    self.give(KINDS[path.suffix], path.read_bytes())
+                else:
+                    self.send_error(404)
 
         def give(self, kind: str, data: bytes) -> None:
             self.send_response(200)

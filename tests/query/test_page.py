@@ -122,7 +122,7 @@ def test_the_tape_and_the_last_bar_move(page: Seen, script: Script) -> None:
     # A late trade goes where it belongs, and says that it was asked for again.
     script.tell("trades", script.trade(*MARKET, 64_100, now - 3, quantity="7.5", origin="repair"))
     page.until(lambda: page.page.locator("#trades [data-origin=repair]").count() == 1)
-    times = page.page.locator("#trades time").all_inner_texts()
+    times = page.page.locator("#trades time").all_text_contents()
     assert times == sorted(times, reverse=True)
     assert page.text("#price") == "64,999.50"
 
@@ -325,7 +325,7 @@ def test_a_thousand_trades_a_second_leave_two_hundred_rows(page: Seen, script: S
         script.tell("trades", *rows)
     page.says("#price", "60,009.00")
     page.until(lambda: page.page.locator("#trades li").count() == 200)
-    page.until(lambda: set(page.page.locator("#trades .at").all_inner_texts()) == {"60,009.00"})
+    page.until(lambda: set(page.page.locator("#trades .at").all_text_contents()) == {"60,009.00"})
     assert page.page.evaluate("document.querySelectorAll('#trades li').length") == 200
 
 
