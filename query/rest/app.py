@@ -11,7 +11,9 @@ from typing import Annotated, Any, NamedTuple
 import pyarrow as pa
 from fastapi import FastAPI, Query, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Match, Mount
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from connectors import VERSION
 from connectors.catalog import OUTAGES
@@ -39,6 +41,13 @@ PAGE = Path(__file__).parent.parent / "page"
 ANSWER_SECONDS = 30.0
 # Statements at a time: each may take all that it is given.
 SQL_MAX = 2
+
+
+class Page(Mount):
+    """The page's files, which are wherever no route of the API is."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return (Match.NONE, {}) if scope["path"].startswith("/v1/") else super().matches(scope)
 
 
 class Store:
@@ -96,7 +105,7 @@ def api(store: Store, settings: ApiSettings) -> FastAPI:
         sandbox.close()
 
     app.state.close = close
-    app.mount("/", StaticFiles(directory=PAGE, html=True))
+    app.router.routes.append(Page("/", StaticFiles(directory=PAGE, html=True)))
     return app
 
 

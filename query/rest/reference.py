@@ -13,10 +13,10 @@ TIME = "2026-11-21T09:00:00.250000Z"
 # What is in a column that has a name of its own; one value does for all others of its kind.
 EXAMPLES: dict[str, Any] = {
     "exchange": "binance", "symbol": "BTC-USDT", "currency": "USDT", "side": "BUY", "trade_id": "4711",
-    "tag": None, "origin": "live", "status": "repaired", "reason": "id", "stage": "decode",
+    "tag": "day-2026-11-20", "origin": "live", "status": "repaired", "reason": "id", "stage": "decode",
     "base_asset": "BTC", "quote_asset": "USDT", "detail": "not JSON", "table": "silver.trades",
     "is_closed": True, "snapshot_id": "4151863211446424432", "share": 1.0, "state": "live",
-    "trades_per_second": 12.5, "age_seconds": 0.8,
+    "trades_per_second": 12.5, "age_seconds": 0.8, "completeness.received": 7,
 }  # fmt: skip
 TIMES = {
     "timestamp", "window_start", "window_end", "found", "ended", "received", "last_traded", "first_trade",
@@ -60,10 +60,11 @@ REFUSED = {
 REFUSALS: dict[int | str, dict[str, Any]] = {"4XX": REFUSED, "5XX": REFUSED}
 
 
-def example(column: str) -> Any:
+def example(route: str, column: str) -> Any:
     """What a column may hold."""
-    if column in EXAMPLES:
-        return EXAMPLES[column]
+    for name in (f"{route}.{column}", column):
+        if name in EXAMPLES:
+            return EXAMPLES[name]
     return TIME if column in TIMES else "86954.1" if column in AMOUNTS else 7
 
 
@@ -74,8 +75,8 @@ def responses(name: str, columns: tuple[str, ...]) -> dict[int | str, dict[str, 
         "snapshot_id": EXAMPLES["snapshot_id"],
         "provisional_from": TIME,
         "completeness": {"missing": 0, "expected": 1, "share": 1.0},
-        "next": None,
-        "rows": [{column: example(column) for column in columns}],
+        "next": "WzE3OTUyNTE2MDAwMDAwMDAsImJpbmFuY2UiXQ",
+        "rows": [{column: example(name, column) for column in columns}],
     }
     content: dict[str, Any] = {form.media_type: {} for form in FORMS.values()}
     content[FORMS["json"].media_type] = {"schema": ENVELOPE, "example": answer}
