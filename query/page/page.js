@@ -11,7 +11,7 @@ import { Ledger, QUARTER, keyOf, quarterOf } from "./ledger.js";
 import { Strip } from "./strip.js";
 import { Tape } from "./tape.js";
 import { drawVenues } from "./venues.js";
-import { DAY, SECOND, clock, count, grouped, lasting, moment } from "./words.js";
+import { DAY, MINUTE, SECOND, clock, count, grouped, lasting, moment } from "./words.js";
 
 const INTERVALS = ["1s", "1m", "5m", "15m", "1h", "1d"];
 const TAPE = 100;
@@ -25,6 +25,8 @@ const SILENCE = 12 * SECOND;
 // A page that nobody sees for so long lets its connections go: a browser has six for all of them.
 const HIDDEN = 20 * SECOND;
 const PAGES = 5;
+// Before a store is so old, minutes are too few candles to see anything.
+const YOUNG = 10 * MINUTE;
 
 const state = {
   exchange: null, symbol: null, interval: "1m",
@@ -52,9 +54,9 @@ const machine = new Stream({ events: "gaps,health" }, { begin: beginMachine, tak
 
 async function beginMachine({ simulated }) {
   find("simulated").hidden = !simulated;
-  const day = { since: now() - DAY };
-  ledger.note(await askAll("gaps", { since: Math.floor(day.since) }, PAGES));
-  await Promise.all([askQuarters(quarterOf(now()) - DAY + QUARTER), askMarkets(), askFirst()]);
+  ledger.note(await askAll("gaps", { since: Math.floor(now() - DAY) }, PAGES));
+  await Promise.all([askQuarters(quarterOf(now()) - DAY + QUARTER), askFirst()]);
+  await askMarkets();
   state.begun = true;
   figures.ask().catch(() => {}); // asked again soon
   if (state.exchange) chart.gaps(ledger.holes(ownKey()));
@@ -103,12 +105,22 @@ let market = null;
 
 /** Look at a market: where nobody says which, at the one of the address, else at the busiest venue's first. */
 function start() {
-  const [exchange, symbol, interval] = location.hash.slice(1).split("/").map(decodeURIComponent);
-  if (INTERVALS.includes(interval)) state.interval = interval;
+  const [exchange, symbol, interval] = addressed();
+  const young = now() - Math.min(...ledger.first.values()) < YOUNG;
+  state.interval = INTERVALS.includes(interval) ? interval : young ? "1s" : "1m";
   const known = [...state.latest.values()];
   const wanted = known.find((row) => row.exchange === exchange && row.symbol === symbol);
   const usual = known.find((row) => baseOf(row) === "BTC") ?? known[0];
   look((wanted ?? usual).exchange, (wanted ?? usual).symbol);
+}
+
+/** What the address says after its #; whatever somebody wrote there. */
+function addressed() {
+  try {
+    return location.hash.slice(1).split("/").map(decodeURIComponent);
+  } catch {
+    return [];
+  }
 }
 
 function look(exchange, symbol, interval = state.interval) {
@@ -243,7 +255,7 @@ function drawTrouble() {
   const next = Math.min(...broken.map((stream) => stream.next)) - Date.now();
   const heard = last ? `last update ${lasting(Date.now() - last)} ago` : "no answer yet";
   const soon = next > 0 ? `trying again in ${Math.ceil(next / SECOND)} s` : "trying again";
-  say(find("trouble"), `The server does not answer: ${heard}, ${soon}`);
+  say(find("trouble-details"), `${heard}, ${soon}`);
 }
 
 // What people do.

@@ -21,6 +21,7 @@ export class Strip {
     this.sorted = 0;
     this.focus = CELLS - 1; // the column that Tab reaches
     this.space = make("div", "space");
+    this.space.role = "rowgroup";
     place.append(this.space);
     place.addEventListener("scroll", () => this.draw());
     place.addEventListener("keydown", (event) => this.move(event));
@@ -99,6 +100,7 @@ export class Strip {
     name.title = `Show ${exchange} ${symbol}`;
     name.addEventListener("click", () => this.chosen(exchange, symbol));
     const cells = make("div", "cells");
+    cells.role = "presentation";
     for (let cell = 0; cell < CELLS; cell += 1) {
       const button = make("button");
       button.role = "gridcell";
@@ -111,6 +113,8 @@ export class Strip {
     });
     const row = make("div", "market", make("span", "", name), cells, make("span", "word number"));
     row.role = "row";
+    row.firstElementChild.role = "rowheader";
+    row.lastElementChild.role = "gridcell";
     row.dataset.market = key;
     this.rows.set(key, row);
     return row;

@@ -51,6 +51,7 @@ def server(script: Script) -> Iterator[Scripted]:
 def page(browser: "Browser", server: Scripted) -> Iterator[Seen]:
     with seen(browser, server.origin, color_scheme="dark") as found:
         found.says("#claim", "since")
+        found.until(lambda: found.page.locator("#trades li").count() == 60)
         yield found
 
 
@@ -200,6 +201,8 @@ def test_hostile_text_stays_text(browser: "Browser", server: Scripted, script: S
         page.page.reload()
         page.says("#symbol", HOSTILE)
         page.picture("hostile")
+        page.page.goto(f"{server.origin}/?#%E0%A4%A/%/<img>")
+        page.says("#symbol", "BTC-USDT")
     curl, sql, python = (texts[0], texts[1], texts[2])
     url = shlex.split(curl)[2]
     assert parse_qs(urlsplit(url).query)["symbol"] == [HOSTILE]
@@ -230,7 +233,7 @@ def test_before_the_first_trade_it_waits(browser: "Browser", server: Scripted, s
     script.markets, script.quarters = [], []
     with seen(browser, server.origin) as page:
         page.says("#waiting", "waiting for the first trade")
-        assert page.text("#claim") == "Nothing captured yet"
+        page.says("#claim", "Nothing captured yet")
         script.markets, script.quarters, script.bars = markets, quarters, bars
         page.until(lambda: page.text("#price"))
         page.until(lambda: not page.page.locator("#waiting").is_visible())

@@ -106,10 +106,11 @@ def test_a_real_market_moves_loses_ids_finds_them_and_outlives_its_server(
         running.append(server)
         page.until(lambda: not page.page.locator("#trouble").is_visible())
         page.until(lambda: newest() > before)
-        # Asked in another length, by another market.
-        page.page.get_by_role("radio", name="1s").click()
-        page.until(lambda: re.search(r"\d\d:\d\d:\d\d O ", page.text("#legend")))
+        # What has just begun is shown by the second. Asked in another length, and for another market.
+        assert page.page.url.endswith("/1s")
+        page.picture("real-1s")
+        page.page.get_by_role("radio", name="1m").click()
+        page.until(lambda: re.search(r"\d\d:\d\d:00 O ", page.text("#legend")))
         page.page.locator(".market .name", has_text="kraken ETH-USD").click()
         page.says("#venue", "kraken")
         page.until(lambda: page.page.locator("#trades li").count() > 2)
-        page.picture("real-1s")
