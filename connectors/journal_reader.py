@@ -154,7 +154,8 @@ class JournalReader:
             raise JournalError(
                 f"positions {hole[0]:,} to {hole[1]:,} are not in {self.directory} any more",
                 hint=f"the oldest position is {first_position(segment_paths(self.directory)[0]):,}; "
-                "a flow that needs older ones goes on after `tape recover`",
+                "a flow that needs older ones goes on after `tape recover`; if recovering says this, the "
+                "tables are older than the journals: put back their newest copy",
             )
         file = FileIO(path)
         try:

@@ -162,9 +162,25 @@ class LakePartition(StatefulSinkPartition[Any, State]):
                 f"{self._shard} has published up to {published}, but its recovery knows nothing of it",
                 hint="`tape recover` makes the recovery files again from what the tables have",
             )
+        if self._state is not None:
+            self._refuse_older(self._shelves[Frame].floor)
         early, self._early = self._early, []
         self.write_batch(early)
         return True
+
+    def _refuse_older(self, floor: int) -> None:
+        """LakeError where the table of frames lacks what this shard had published when its state was made."""
+        assert self._state is not None
+        _, last, _, pending = self._state
+        files = [Staged._make(file) for file in pending[0][2]] if pending else []
+        lowest = [file.lower for file in files if file.table == self._shelves[Frame].name]
+        published = min(lowest) - 1 if lowest else last
+        if floor < published:
+            raise LakeError(
+                f"{self._shard} has published up to {published}, but the table of frames ends at {floor}",
+                hint="an older copy of the catalog or the tables? put back the newest; `tape recover` goes on "
+                "from these, if the journals still have what they lack",
+            )
 
     def _resume(self, state: State) -> None:
         version, last, counts, pending = state

@@ -16,7 +16,7 @@ from bytewax.outputs import FixedPartitionedSink
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
 
-from connectors.catalog import open_catalog
+from connectors.catalog import at_once, open_catalog
 from connectors.disk import sync_folder
 from connectors.durable import Durable
 from connectors.failpoints import failpoint
@@ -139,7 +139,8 @@ def put_in_place(directory: Path, rebuilt: Path, found: Path, now: int) -> Path 
 
 def opened(directory: Path, settings: LakeSettings) -> Catalog:
     """The catalog of the store."""
-    return open_catalog(directory, settings.catalog, settings.warehouse, **settings.access())
+    access = settings.access()
+    return at_once(partial(open_catalog, directory, settings.catalog, settings.warehouse, **access))
 
 
 def say(logger: Any, shard: str, position: int) -> None:

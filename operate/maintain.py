@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -152,10 +153,11 @@ def states(settings: "Settings") -> Iterator[dict[str, object]]:
 
 def opened(settings: "Settings") -> "Catalog":
     """The catalog of the tables."""
-    from connectors.catalog import open_catalog
+    from connectors.catalog import at_once, open_catalog
 
     chosen = settings.lake
-    return open_catalog(directory(settings), chosen.catalog, chosen.warehouse, **chosen.access())
+    access = chosen.access()
+    return at_once(partial(open_catalog, directory(settings), chosen.catalog, chosen.warehouse, **access))
 
 
 def directory(settings: "Settings") -> Path:

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,12 +147,13 @@ class Reset:
 
     def _catalog(self) -> "Catalog | None":
         """The catalog, if there is one: none is made by looking."""
-        from connectors.catalog import open_catalog
+        from connectors.catalog import at_once, open_catalog
 
         chosen = self._settings
         if not chosen.catalog and not (self.directory / "catalog.db").exists():
             return None
-        catalog = open_catalog(self.directory, chosen.catalog, chosen.warehouse, **chosen.access())
+        access = chosen.access()
+        catalog = at_once(partial(open_catalog, self.directory, chosen.catalog, chosen.warehouse, **access))
         self._access |= catalog.properties
         return catalog
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -40,6 +40,8 @@ LINE_SECONDS = 5.0
 FRAMES_A_LOOK = 20_000
 # The flow ends itself within nine seconds.
 STOP_SECONDS = 12.0
+# What ends maintenance again and again must not keep the machine from what matters.
+AGAIN_SECONDS = 5.0
 # How often a full disk is looked at, and so how fast a flow that it ends again and again is started.
 ROOM_SECONDS = 2.0
 # The words of whoever was refused space, in the last lines of the flow.
@@ -102,6 +104,8 @@ def stop_early(seconds: float | None) -> None:
 @contextmanager
 def maintained(session: "Session", settings: "Settings") -> Iterator[None]:
     """Have a process of its own look after the tables, behind everybody else."""
+    import structlog
+
     from connectors.children import start_child, stop_child
 
     if not settings.lake.maintain:
@@ -109,11 +113,25 @@ def maintained(session: "Session", settings: "Settings") -> Iterator[None]:
         return
     mode = [] if settings.mode == "auto" else [f"--{settings.mode}"]
     words = ["operate", *session.words(), "maintain", "all", "--schedule", "--yes", *mode]
-    child = start_child(words, stdout=DEVNULL, cwd=Path.cwd())
+    children = [start_child(words, stdout=DEVNULL, cwd=Path.cwd())]
+    over = threading.Event()
+
+    def keep() -> None:
+        while not over.wait(AGAIN_SECONDS):
+            code = children[-1].poll()
+            if code is not None:
+                logger: Any = structlog.get_logger()
+                logger.warning("maintenance has ended by itself and starts again", code=code)
+                children.append(start_child(words, stdout=DEVNULL, cwd=Path.cwd()))
+
+    keeping = threading.Thread(target=keep, name="maintained", daemon=True)
+    keeping.start()
     try:
         yield
     finally:
-        stop_child(child, STOP_SECONDS)
+        over.set()
+        keeping.join()
+        stop_child(children[-1], STOP_SECONDS)
 
 
 def run_and_watch(

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 import pytest
+from msgspec.structs import replace
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException
 from structlog.testing import capture_logs
@@ -193,6 +194,20 @@ def test_lost_recovery_over_published_rows_is_refused(job: Job) -> None:
     for path in Path(job.directory).glob("state-*"):
         path.unlink()
     with pytest.raises(LakeError, match="has published up to 300, but its recovery knows nothing of it"):
+        drive(job)
+
+
+def test_an_older_copy_of_the_tables_is_refused(job: Job, tmp_path: Path) -> None:
+    half = replace(job, stop_at=job.frames // 2)
+    drive(half)
+    older = tmp_path / "older"
+    shutil.copytree(job.directory, older)
+    drive(job)
+    for part in ("catalog.db", "lake"):
+        place = Path(job.directory) / part
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
+        (shutil.copytree if (older / part).is_dir() else shutil.copy)(older / part, place)
+    with pytest.raises(LakeError, match=r"published up to \d+, but the table of frames ends at 150"):
         drive(job)
 
 

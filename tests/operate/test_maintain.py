@@ -111,3 +111,14 @@ def test_what_is_asked_for_amiss_is_refused(lake: Job, capsys: pytest.CaptureFix
     Path("tape.toml").unlink()
     assert run(["maintain", "compact", "--live"]) == 2
     assert "holds no store" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", [["maintain", "status"], ["maintain", "all"], ["reset"], ["recover"]])
+def test_a_catalog_that_is_away_is_said_to_be_away(
+    lake: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: list[str]
+) -> None:
+    monkeypatch.setenv("TAPE_LAKE__CATALOG", "postgresql://nobody@127.0.0.1:9/none")
+    monkeypatch.setenv("TAPE_LAKE__WAREHOUSE", f"{lake.directory}/lake")
+    capsys.readouterr()
+    assert run(verb) == 2
+    assert "error: the lake cannot be reached: " in capsys.readouterr().err

@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from connectors import children
 from connectors.errors import TapeError
 from connectors.positions import expected_position
 from connectors.settings import LakeSettings, Settings
 from operate import cli
+from operate import run as run_module
 from operate.cli import Session
 from operate.run import exit_code, maintained
 
@@ -223,6 +225,26 @@ def test_two_runs_of_the_simulator_never_contradict_each_other(tmp_path: Path, r
         runs[-1].end()
     summary = r"binance: [\d,]+ frames, [1-9][\d,]* trades, 0 duplicates, 0 dead letters"
     assert re.search(summary, runs[1].said()), runs[1].said()
+
+
+def test_maintenance_that_ends_by_itself_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Child:
+        def poll(self) -> int:
+            return -9
+
+    started: list[Child] = []
+    stopped: list[object] = []
+    monkeypatch.setattr(children, "start_child", lambda *_, **__: started.append(Child()) or started[-1])
+    monkeypatch.setattr(children, "stop_child", lambda child, _: stopped.append(child))
+    monkeypatch.setattr(run_module, "AGAIN_SECONDS", 0.01)
+    with capture_logs() as said, maintained(Session(), Settings(mode="simulated")):
+        deadline = time.monotonic() + 10
+        while len(started) < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert stopped == started[-1:]
+    assert said[0]["event"] == "maintenance has ended by itself and starts again"
+    assert said[0]["code"] == -9
 
 
 @pytest.mark.parametrize("maintain", [True, False])
