@@ -11,8 +11,8 @@ from operator import attrgetter
 
 from connectors.tokens import Token
 from operate.auditing.collecting import GapRow, Ids
-from operate.auditing.facts import ORDER, Facts, TableFacts
-from operate.auditing.findings import Finding, Offences, judged, unchecked
+from operate.auditing.facts import ORDER, Facts, JournalFacts, TableFacts
+from operate.auditing.findings import NAMED_MAX, Finding, Offences, judged, unchecked
 from operate.auditing.runs import Range, account, size, told, without
 from schemas import DeadLetter, Frame, Gap, Quote, Trade
 from schemas.iceberg import TABLES
@@ -32,29 +32,42 @@ def frames_kept(facts: Facts) -> Finding:
     offences, notes = Offences(), []
     bronze = facts.table(Frame)
     waiting = 0
-    for shard, token in bronze.tokens.items():
+    for shard in sorted({*bronze.tokens, *facts.journals}):
+        token, journal = bronze.tokens.get(shard), facts.journals.get(shard)
+        position = token.position if token else 0
         found = facts.rows.frames.positions.account((shard,))
-        journal = facts.journals.get(shard)
         for repeated in found.repeated:
             offences.add(f"{shard} {told(repeated)} twice", size([repeated]))
-        lost = journal.lost if journal else []
-        missing = without(found.missing(facts.start(shard).position + 1, token.position), lost)
-        gone = token.removed
-        if size(missing) != gone:
+        lost = account(journal.lost).ranges if journal else []
+        missing = without(found.missing(facts.start(shard).position + 1, position), lost)
+        if size(missing) != (token.removed if token else 0):
             for each in missing:
                 offences.add(f"{shard} {told(each)} missing in bronze", size([each]))
         if journal is None:
             notes.append(f"the journal of {shard} is not on this host")
             continue
-        waiting += max(0, journal.last - token.position)
-        if journal.last < token.position:
-            extent = journal.last + 1, token.position
-            offences.add(f"{shard} {told(extent)} missing in the journal", size([extent]))
-        for problem in journal.problems:
-            offences.add(f"{shard} journal: {problem}")
+        if lost:
+            named = ", ".join(map(told, lost[:NAMED_MAX])) + (", …" if lost[NAMED_MAX:] else "")
+            notes.append(f"{size(lost):,} frames of {shard} are recorded as lost with its disk: {named}")
+        waiting += beyond(shard, position, journal, without([(position + 1, journal.last)], lost), offences)
     if waiting:
         notes.append(f"{waiting:,} newer frames wait to be published")
     return judged("A1", sum(bronze.rows.values()), "frames", offences, "; ".join(notes))
+
+
+def beyond(shard: str, position: int, journal: JournalFacts, newer: list[Range], offences: Offences) -> int:
+    """How many of the newer frames the journal still has; what it should have and has not breaks the rule."""
+    gone = account(journal.trimmed).ranges
+    waiting = without(newer, gone)
+    for each in without(newer, waiting):
+        offences.add(f"{shard} {told(each)} neither in bronze nor in a segment", size([each]))
+    reach = max(position, journal.expected)
+    if journal.last < reach:
+        extent = journal.last + 1, reach
+        offences.add(f"{shard} {told(extent)} missing in the journal", size([extent]))
+    for problem in journal.problems:
+        offences.add(f"{shard} journal: {problem}")
+    return size(waiting)
 
 
 def frames_numbered(facts: Facts) -> Finding:

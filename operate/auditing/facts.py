@@ -64,6 +64,8 @@ class JournalFacts:
     last: int  # position of its newest frame
     lost: list[Range]  # what its disk has lost, as recorded
     problems: list[str]  # what is damaged, or missing without a record
+    trimmed: list[Range] = field(default_factory=list)  # what had been removed before tables were looked at
+    expected: int = 0  # how far it must reach, for a snapshot of the flow was taken there
 
 
 @dataclass

@@ -24,15 +24,19 @@ from pyiceberg.types import LongType
 
 from connectors.catalog import LakeError
 from connectors.closing import left
-from connectors.segments import lost, removed, segment_paths
+from connectors.positions import expected_position, path_of
+from connectors.segments import JournalError, lost, removed, segment_paths
 from connectors.tokens import Token, decoded, rolled_back, tokens_of
 from operate.auditing.collecting import POSITION, SHARD
 from operate.auditing.facts import ORDER, Commit, Facts, JournalFacts, Start, TableFacts, cut
 from operate.auditing.findings import Offences
+from operate.auditing.runs import Range
 from operate.journal import findings
 from schemas import Frame, Gap
 from schemas.iceberg import TABLES
 
+# Below the store's directory.
+JOURNALS = "journal"
 # Rows that are in memory at a time: of id columns some 50 MB.
 BATCH_ROWS = 500_000
 
@@ -124,6 +128,7 @@ def bound(bounds: Any, field: int) -> int | None:
 def read(catalog: Catalog, directory: Path, asked: Asked) -> tuple[Facts, dict[type[Struct], Opened | None]]:
     """All facts of one moment."""
     closings = left(directory)
+    cut_off = trimmed(directory, asked.wanted)
     tables = opened(catalog)
     facts = Facts(
         {each: described(each, tables[each], asked) for each in ORDER}, {}, {}, limited=asked.limited
@@ -135,8 +140,8 @@ def read(catalog: Catalog, directory: Path, asked: Asked) -> tuple[Facts, dict[t
         found = tables[record_type]
         if found is not None:
             take_rows(catalog, found, facts)
-    for shard in facts.shards():
-        facts.journals[shard] = journal(directory / "journal" / shard)
+    for shard in sorted({*facts.shards(), *cut_off}):
+        facts.journals[shard] = journal(directory, shard, cut_off.get(shard, []))
     return facts, tables
 
 
@@ -285,17 +290,34 @@ def between(rows: pa.Table, above: int, upto: int | None) -> pa.Table:
     return rows
 
 
-def journal(directory: Path) -> JournalFacts | None:
-    """What the journal of a shard says; None where it is not here."""
-    if not directory.is_dir() or not segment_paths(directory):
+def trimmed(directory: Path, wanted: Callable[[str], bool]) -> dict[str, list[Range]]:
+    """What each journal has removed: only what a table had by then, so every table that is loaded later."""
+    folders = sorted((directory / JOURNALS).glob("*/"))
+    return {
+        each.name: [(one.first, one.last) for one in removed(each)] for each in folders if wanted(each.name)
+    }
+
+
+def journal(directory: Path, shard: str, trimmed: list[Range]) -> JournalFacts | None:
+    """What the journal of a shard says; None where nothing tells that it was ever here."""
+    folder = directory / JOURNALS / shard
+    here = folder.is_dir()
+    if not here and not path_of(directory, shard).exists():
         return None
-    rows = list(findings(directory))
-    extents = [(each.first, each.last) for each in lost(directory)]
+    problems = []
+    try:
+        expected = expected_position(directory, shard) or 0
+    except JournalError as error:
+        expected, problems = 0, [str(error)]
+    rows = list(findings(folder)) if here else []
+    extents = [(each.first, each.last) for each in lost(folder)]
     ends = [int(str(row["last"])) for row in rows if row["last"] is not None]
-    ends += [each.last for each in removed(directory)]
-    problems = [
+    ends += [each.last for each in removed(folder)]
+    if not (here and segment_paths(folder)) and (ends or expected):
+        problems.append("no segment is there")
+    problems += [
         f"{row['verdict']} {row['file'] or ''} {row['first']}-{row['last']} {row['detail']}".strip()
         for row in rows
         if row["verdict"] in ("damaged", "missing")
     ]
-    return JournalFacts(max(ends, default=0), extents, problems)
+    return JournalFacts(max(ends, default=0), extents, problems, trimmed, expected)

@@ -1,6 +1,8 @@
 """An auditor that never says no proves nothing: each damage is done to a store, and must be told by name."""
 
 import os
+import shutil
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +12,14 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from pyiceberg.table import Table
+from pyiceberg.table import StaticTable, Table
 
 from connectors.blocks import HEADER_BYTES, block_header
 from connectors.catalog import LakeError, open_catalog
-from connectors.segments import read_segment_header, segment_paths
+from connectors.disk import append_line
+from connectors.journal import Journal
+from connectors.positions import remember_position
+from connectors.segments import REMOVED, Removed, read_segment_header, segment_paths
 from connectors.tokens import Token, as_properties, tokens_of
 from operate.auditing.auditor import audit
 from operate.auditing.findings import RULES, Finding
@@ -306,6 +311,67 @@ def cut_the_journal(store: Path) -> str:
     return f"binance-0 {found.first}-{FRAMES} missing in the journal"
 
 
+def delete_a_journal(store: Path) -> str:
+    """All of its segments; the folder stays."""
+    for path in segment_paths(store / "journal" / SHARDS[0]):
+        path.unlink()
+    return f"binance-0 1-{FRAMES} missing in the journal"
+
+
+def delete_a_journals_folder(store: Path) -> str:
+    """That it was here only the note of a snapshot tells."""
+    shutil.rmtree(store / "journal" / SHARDS[0])
+    remember_position(store, SHARDS[0], FRAMES + 10)
+    return f"binance-0 1-{FRAMES + 10} missing in the journal"
+
+
+def delete_the_newest_segment(store: Path) -> str:
+    """It held nothing that was published, and what was removed before it is told."""
+    trim(store, SHARDS[0])
+    for path in segment_paths(store / "journal" / SHARDS[0]):
+        path.unlink()
+    return "binance-0 journal: no segment is there"
+
+
+def restore_an_old_catalog(store: Path) -> str:
+    """From before the journals were trimmed: what it does not know is nowhere any more."""
+    with sqlite3.connect(store / "catalog.db") as catalog:
+        for name in ("bronze.frames", *LATER):
+            old = before(table(store, name))
+            catalog.execute(
+                "update iceberg_tables set metadata_location = ? where table_namespace || '.' || table_name = ?",
+                (old, name),
+            )
+    catalog.close()
+    position = tokens_of(table(store, "bronze.frames"))[SHARDS[1]].position
+    assert 0 < position < FRAMES
+    trim(store, SHARDS[1])
+    return f"binance-1 {position + 1}-{FRAMES} neither in bronze nor in a segment"
+
+
+LATER = ("silver.trades", "silver.quotes", "silver.dead_letters", "silver.gaps", "gold.bars")
+
+
+def before(found: Table) -> str:
+    """A table's metadata as it was some commits ago, when it had half of the frames."""
+    for entry in reversed(found.metadata.metadata_log):
+        old = StaticTable.from_metadata(entry.metadata_file)
+        if all(token.position <= FRAMES // 2 for token in tokens_of(old).values()):
+            return entry.metadata_file
+    raise AssertionError("it never had half of them")
+
+
+def trim(store: Path, shard: str) -> None:
+    """All frames leave the journal as published ones do, and a new segment begins."""
+    folder = store / "journal" / shard
+    for path in segment_paths(folder):
+        size = path.stat().st_size
+        gone = Removed(first=1, last=FRAMES, count=FRAMES, bytes=size, checksum="00000000")
+        append_line(folder / REMOVED, gone)
+        path.unlink()
+    Journal.open(folder, exchange="binance", shard=shard, now=0).close()
+
+
 # What is done, and the checks that have to say so; others may say it as well.
 DAMAGES: dict[Callable[[Path], str], str] = {
     delete_a_trade: "A4 A8",
@@ -336,6 +402,10 @@ DAMAGES: dict[Callable[[Path], str], str] = {
     drop_a_table: "A4 A8",
     remove_a_journal_frame: "A1",
     cut_the_journal: "A1",
+    delete_a_journal: "A1",
+    delete_a_journals_folder: "A1",
+    delete_the_newest_segment: "A1",
+    restore_an_old_catalog: "A1",
 }
 # They need no store: each has its own test of facts.
 ELSEWHERE = {"A7", "A11", "A14"}

@@ -100,7 +100,8 @@ def test_what_a_disk_has_lost_and_retention_has_taken_is_not_missing() -> None:
     facts.rows.frames.take(SHARD, frames(14, 7))
     facts.journals[SHARD] = JournalFacts(25, [(11, 13)], [])
     found = frames_kept(facts)
-    assert (found.violations, found.note) == (0, "5 newer frames wait to be published")
+    lost = "3 frames of binance-0 are recorded as lost with its disk: 11-13"
+    assert (found.violations, found.note) == (0, f"{lost}; 5 newer frames wait to be published")
     facts.journals[SHARD] = JournalFacts(25, [], [])
     assert frames_kept(facts).offenders == (
         "binance-0 1-4 missing in bronze",
@@ -108,3 +109,19 @@ def test_what_a_disk_has_lost_and_retention_has_taken_is_not_missing() -> None:
     )
     facts.journals[SHARD] = None
     assert frames_kept(facts).note == "the journal of binance-0 is not on this host"
+
+
+def test_frames_that_are_nowhere_do_not_wait() -> None:
+    facts = nothing()
+    facts.rows.frames.take(SHARD, frames(1, 20))
+    facts.table(Frame).tokens[SHARD] = token(20, 20, "bronze.frames")
+    facts.journals[SHARD] = JournalFacts(40, [(38, 39)], [], trimmed=[(1, 10), (11, 25)], expected=42)
+    found = frames_kept(facts)
+    assert found.offenders == (
+        "binance-0 21-25 neither in bronze nor in a segment",
+        "binance-0 41-42 missing in the journal",
+    )
+    assert found.note.endswith("; 13 newer frames wait to be published")
+    # A shard that an old catalog does not know at all.
+    facts.journals["kraken-0"] = JournalFacts(9, [], [], trimmed=[(1, 7)])
+    assert "kraken-0 1-7 neither in bronze nor in a segment" in frames_kept(facts).offenders

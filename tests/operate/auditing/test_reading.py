@@ -56,4 +56,4 @@ def test_rows_of_some_positions() -> None:
 
 
 def test_a_journal_that_is_elsewhere(tmp_path: Path) -> None:
-    assert journal(tmp_path / "none") is None
+    assert journal(tmp_path, "none", []) is None
