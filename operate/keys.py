@@ -1,10 +1,10 @@
 """`tape keys`: who may ask over HTTP. A key is shown once, when it is made."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from operate.audit import UNITS, now
+from operate.audit import MICROSECONDS, UNITS, now
 from operate.cli import Session
 from operate.serve import keys_of
 from operate.table import json_option, print_rows
@@ -14,18 +14,7 @@ if TYPE_CHECKING:
 
 # As query/rest/keys.py has them, which help need not import.
 SCOPES = ("read", "sql", "admin")
-
-
-class Lasting(click.ParamType[int]):
-    """How long, in microseconds: 12h, 30d."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> int:
-        text = str(value)
-        if not text[:-1].isdecimal() or text[-1:] not in UNITS or len(text) > 6:
-            self.fail(f"{text!r} is not how long something lasts, such as 12h or 30d", param, context)
-        return int(text[:-1]) * UNITS[text[-1]] * 1_000_000
+DAY = UNITS["d"] * MICROSECONDS
 
 
 @click.group("keys")
@@ -39,25 +28,29 @@ def command() -> None:
     "--scope", "scopes", type=click.Choice(SCOPES), multiple=True, default=("read",), show_default=True,
     help="What it is good for; may be said again.",
 )  # fmt: skip
-@click.option("--for", "lasting", type=Lasting(), metavar="30d", help="How long; else until it is revoked.")
+@click.option("--days", type=click.IntRange(1, 36_500), help="How long; else until it is revoked.")
 @click.pass_obj
-def add(session: Session, name: str, scopes: "tuple[Scope, ...]", lasting: int | None) -> None:
+def add(session: Session, name: str, scopes: "tuple[Scope, ...]", days: int | None) -> None:
     """Make a key for somebody, and print it: this once."""
     began = now()
-    until = None if lasting is None else began + lasting
+    until = None if days is None else began + days * DAY
     shown(keys_of(session.settings()).add(name, scopes, began, until))
 
 
 @command.command("rotate")
 @click.argument("id")
 @click.option(
-    "--after", type=Lasting(), default="1d", show_default=True, help="The old one is good for so long."
+    "--days",
+    type=click.IntRange(0, 366),
+    default=1,
+    show_default=True,
+    help="The old one is good for so long.",
 )
 @click.pass_obj
-def rotate(session: Session, id: str, after: int) -> None:  # noqa: A002  # what the person reads
+def rotate(session: Session, id: str, days: int) -> None:  # noqa: A002  # what the person reads
     """Make a new key for the holder of one; both are good for a while."""
     began = now()
-    shown(keys_of(session.settings()).rotate(id, began, began + after))
+    shown(keys_of(session.settings()).rotate(id, began, began + days * DAY))
 
 
 @command.command("revoke")

@@ -1,5 +1,7 @@
 """How each venue is now, in one word and the figures behind it."""
 
+import time
+
 from query.answer import Answer
 from query.bars import UNITS
 from query.files import Scope
@@ -28,6 +30,16 @@ HEALTH = """
         select *, round(greatest(0, $now - epoch_us(last_received)) / 1e6, 1) as age_seconds from heard
     ) using (exchange) order by exchange
 """
+
+
+def health_now(reader: Reader, scope: Scope) -> Answer:
+    """The same as of this moment."""
+    return health(reader, scope, time.time_ns() // 1_000)
+
+
+def markets_now(reader: Reader, scope: Scope) -> Answer:
+    """Each market as of this moment."""
+    return markets(reader, scope, time.time_ns() // 1_000)
 
 
 def health(reader: Reader, scope: Scope, now: int) -> Answer:

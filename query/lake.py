@@ -141,6 +141,16 @@ def summary(reader: Reader, scope: Scope, day: int, *, as_of: AsOf | None = None
     return bars(reader, replace(scope, since=start, until=start + UNITS["d"]), "1d", as_of=as_of)
 
 
+def summary_of(
+    reader: Reader, scope: Scope, *, day: int | None, top: int | None, as_of: AsOf | None
+) -> Answer:
+    """The same of the newest day where none is named; only of the top symbols where that is asked."""
+    answer = summary(reader, scope, last_day(reader) if day is None else day, as_of=as_of)
+    if top is None:
+        return answer
+    return replace(answer, rows=answer.rows.sort_by([("notional", "descending")]).slice(0, top))
+
+
 def last_day(reader: Reader) -> int:
     """A moment of the day of the newest trade."""
     return reader.at(Trade).newest({}) or 0
@@ -237,6 +247,16 @@ def windows(
     return replace(answer, rows=rows)
 
 
+def some_bars(reader: Reader, scope: Scope, **told: Any) -> Answer:
+    """Bars, a page of them."""
+    return windows(bars, reader, scope, **told)
+
+
+def some_completeness(reader: Reader, scope: Scope, **told: Any) -> Answer:
+    """Completeness, a page of it."""
+    return windows(complete, reader, scope, **told)
+
+
 def behind(rows: pa.Table, after: Place | None) -> pa.Table:
     """Of rows of windows, in their order, those behind a place."""
     if after is None:
@@ -320,7 +340,7 @@ def venues(reader: Reader, scope: Scope) -> Answer:
     return replace(answer, rows=rows)
 
 
-def snapshots(reader: Reader) -> Answer:
+def snapshots(reader: Reader, _: Scope | None = None) -> Answer:
     """The pasts that can be asked about by snapshot or tag, the newest of each table first."""
     found: list[dict[str, Any]] = []
     for listed in TABLES.values():

@@ -1,10 +1,10 @@
 """The questions as anybody may ask them: one definition for the command line and for HTTP.
 
-Data, and one call of the lake each. What an answer needs is imported when it is asked: help is instant.
+Data, and the name of the function that answers, which is imported when it is asked: help is instant.
 """
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from connectors.errors import Unknown, unknown
@@ -13,10 +13,7 @@ from schemas.health import Reason
 if TYPE_CHECKING:
     from query.answer import Answer
     from query.files import Scope
-    from query.lake import Place
     from query.reader import Reader
-
-Ask = Callable[..., "Answer"]  # of a reader, a scope, and the question's own parameters by name
 
 
 class Parameter(NamedTuple):
@@ -34,11 +31,12 @@ class Question(NamedTuple):
 
     name: str
     about: str
-    ask: Ask
+    answers: str  # module:function, of a reader, a scope and the parameters
     parameters: Mapping[str, Parameter]
     columns: tuple[str, ...]  # what people see of its rows
     scope: tuple[str, ...]  # what it can be about
-    place: tuple[str, ...]  # by what its rows are in order: a page begins behind the last one's
+    place: tuple[str, ...] = ()  # by what its rows are in order: a page begins behind the last one's
+    has_newest: bool = False  # who names no beginning means the end
 
     def told(self) -> dict[str, Parameter]:
         """Its parameters by the names that people know."""
@@ -48,25 +46,14 @@ class Question(NamedTuple):
         """What people told, as its function takes it."""
         return {name: told[parameter.name or name] for name, parameter in self.parameters.items()}
 
-
-QUESTIONS: dict[str, Question] = {}
-
-
-def question(
-    about: str,
-    *columns: str,
-    scope: tuple[str, ...] = ("venue", "symbol", "since", "until"),
-    place: tuple[str, ...] = (),
-    **parameters: Parameter,
-) -> Callable[[Ask], Ask]:
-    """Put a function into the list; its name is the question's."""
-
-    def put(ask: Ask) -> Ask:
-        name = ask.__name__.replace("_", "-")
-        QUESTIONS[name] = Question(name, about, ask, parameters, columns, scope, place)
-        return ask
-
-    return put
+    def ask(self, reader: "Reader", scope: "Scope", **told: Any) -> "Answer":
+        """The answer; a page after the first is told `after`."""
+        module, name = self.answers.split(":")
+        if self.has_newest:
+            told["after"] = told.get("after")
+            told["newest"] = scope.since is None and told["after"] is None
+        answer: Answer = getattr(import_module(module), name)(reader, scope, **told)
+        return answer
 
 
 def scope_of(exchange: str | None, symbol: str | None, since: int | None, until: int | None) -> "Scope":
@@ -99,191 +86,108 @@ LIMIT = Parameter("count", "So many rows at most.", name="limit")
 AS_OF = Parameter("past", "As it was: a time, a snapshot's number, a tag.")
 MARKET = ("exchange", "symbol")
 BAR = ("open", "high", "low", "close", "volume", "vwap", "trade_count", "missing", "is_closed")
-UNTIMED = ("venue", "symbol")
+HOLES = ("gaps", "open_ids", "lost_ids")
+ABOUT = ("venue", "symbol")
+TIMED = (*ABOUT, "since", "until")
 WINDOW = ("window_start", "exchange", "market", "symbol")
-
-
-@question(
-    "the newest trades, or the first ones of an interval",
-    *MARKET, "timestamp", "price", "quantity", "side", "trade_id", "origin",
-    place=("timestamp", "message_id"),
-    limit=LIMIT, as_of=AS_OF,
-    trade_id=Parameter("text", "Only the one that the venue numbered so.", name="id"),
-)  # fmt: skip
-def trades(reader: "Reader", scope: "Scope", *, after: "Place | None" = None, **told: Any) -> "Answer":
-    from query import lake
-
-    return lake.trades(reader, scope, newest=is_newest(scope, after), after=after, **told)
-
-
-@question(
-    "the newest best bids and offers, or the first ones of an interval",
-    *MARKET, "timestamp", "bid_price", "bid_quantity", "ask_price", "ask_quantity",
-    place=("timestamp", "message_id"),
-    limit=LIMIT, as_of=AS_OF,
-)  # fmt: skip
-def quotes(reader: "Reader", scope: "Scope", *, after: "Place | None" = None, **told: Any) -> "Answer":
-    from query import lake
-
-    return lake.quotes(reader, scope, newest=is_newest(scope, after), after=after, **told)
-
-
-@question(
-    "bars of any length, the newest or the first ones of an interval",
-    *MARKET, "window_start", *BAR,
-    place=WINDOW,
-    limit=LIMIT, as_of=AS_OF, interval=Parameter("interval", "Such as 1s, 3m, 2h or 1d.", "1m"),
-)  # fmt: skip
-def bars(reader: "Reader", scope: "Scope", *, after: "Place | None" = None, **told: Any) -> "Answer":
-    from query import bars, lake
-
-    return lake.windows(bars.bars, reader, scope, newest=is_newest(scope, after), after=after, **told)
-
-
-@question(
-    "the last trade of each symbol",
-    *MARKET, "price", "quantity", "side", "timestamp",
-    scope=UNTIMED, as_of=AS_OF,
-)  # fmt: skip
-def latest(reader: "Reader", scope: "Scope", **told: Any) -> "Answer":
-    from query.latest import latest
-
-    return latest(reader, scope, **told)
-
-
-@question(
-    "the symbols with the highest notional",
-    *MARKET, "currency", "notional", "volume", "trade_count",
-    limit=LIMIT._replace(default=10), as_of=AS_OF,
-)  # fmt: skip
-def top(reader: "Reader", scope: "Scope", **told: Any) -> "Answer":
-    from query import lake
-
-    return lake.top(reader, scope, **told)
-
-
-@question(
-    "what each symbol did on a day",
-    *MARKET, *BAR,
-    scope=UNTIMED, as_of=AS_OF,
-    day=Parameter("time", "The day of that moment, in UTC; else the newest."),
-    top=Parameter("count", "Only those with the highest notional."),
-)  # fmt: skip
-def summary(reader: "Reader", scope: "Scope", day: int | None, top: int | None, **told: Any) -> "Answer":
-    from msgspec.structs import replace
-
-    from query import lake
-
-    answer = lake.summary(reader, scope, lake.last_day(reader) if day is None else day, **told)
-    if top is None:
-        return answer
-    return replace(answer, rows=answer.rows.sort_by([("notional", "descending")]).slice(0, top))
-
-
-@question(
-    "ids that venues gave out and we did not receive, and what became of them",
-    *MARKET, "first_missing", "last_missing", "ids", "status", "reason", "found", "ended",
-    place=("found", "gap_id"),
-    limit=LIMIT, as_of=AS_OF,
-    status=Parameter("text", "Only those that stand so.", choices=("open", "repaired", "lost")),
-)  # fmt: skip
-def gaps(reader: "Reader", scope: "Scope", **told: Any) -> "Answer":
-    from query import lake
-
-    return lake.gaps(reader, scope, **told)
-
-
-@question(
-    "how many ids came and how many are missing, by symbol and interval",
-    *MARKET, "window_start", "received", "missing", "expected", "share",
-    place=WINDOW,
-    limit=LIMIT, as_of=AS_OF, interval=Parameter("interval", "Such as 1m, 1h or 1d.", "1h"),
-)  # fmt: skip
-def completeness(reader: "Reader", scope: "Scope", *, after: "Place | None" = None, **told: Any) -> "Answer":
-    from query import lake
-
-    return lake.windows(lake.complete, reader, scope, newest=is_newest(scope, after), after=after, **told)
-
-
-@question(
-    "messages that were refused, the newest or the first ones of an interval",
-    "exchange", "symbol", "received", "stage", "reason", "detail",
-    place=("received", "message_id"),
-    limit=LIMIT, as_of=AS_OF,
-    reason=Parameter("text", "Only those refused for it.", choices=get_args(Reason)),
-)  # fmt: skip
-def dead_letters(reader: "Reader", scope: "Scope", *, after: "Place | None" = None, **told: Any) -> "Answer":
-    from query import lake
-
-    return lake.dead_letters(reader, scope, newest=is_newest(scope, after), after=after, **told)
-
-
-@question(
-    "what was traded within a week, and when last",
-    *MARKET, "base_asset", "quote_asset", "last_traded",
-    scope=UNTIMED, as_of=AS_OF,
-)  # fmt: skip
-def symbols(reader: "Reader", scope: "Scope", **told: Any) -> "Answer":
-    from query.latest import symbols
-
-    return symbols(reader, scope, **told)
-
-
-@question(
-    "whose rows there are, how many, and from when to when",
-    "exchange", "trades", "quotes", "dead_letters", "first_trade", "last_trade",
-    scope=("venue",),
-)  # fmt: skip
-def venues(reader: "Reader", scope: "Scope") -> "Answer":
-    from query import lake
-
-    return lake.venues(reader, scope)
-
-
-@question(
-    "how each market is now",
-    *MARKET, "price", "last_traded", "age_seconds", "trades_per_second", "gaps", "open_ids", "lost_ids",
-    scope=UNTIMED,
-)  # fmt: skip
-def markets(reader: "Reader", scope: "Scope") -> "Answer":
-    from query.markets import markets
-
-    return markets(reader, scope, time.time_ns() // 1_000)
-
-
-@question(
-    "how each venue is now",
-    "exchange", "state", "last_received", "age_seconds", "trades_per_second", "gaps", "open_ids", "lost_ids",
-    scope=("venue",),
-)  # fmt: skip
-def health(reader: "Reader", scope: "Scope") -> "Answer":
-    from query.health import health
-
-    return health(reader, scope, time.time_ns() // 1_000)
-
-
-@question(
-    "how much each table holds of each venue",
-    "table", "exchange", "rows", "files", "bytes", "last",
-    scope=("venue", "since", "until"),
-)  # fmt: skip
-def stats(reader: "Reader", scope: "Scope") -> "Answer":
-    from query import lake
-
-    return lake.stats(reader, scope)
-
-
-@question(
-    "the pasts that can be asked about",
-    "table", "snapshot_id", "tag", "committed", "added", "rows",
-    scope=(),
-)  # fmt: skip
-def snapshots(reader: "Reader", scope: "Scope") -> "Answer":
-    from query import lake
-
-    return lake.snapshots(reader)
-
-
-def is_newest(scope: "Scope", after: "Place | None") -> bool:
-    """Who names no beginning means the end."""
-    return scope.since is None and after is None
+STATUSES = ("open", "repaired", "lost")
+PAGED = {"limit": LIMIT, "as_of": AS_OF}
+# Each: name, words, function, parameters, columns, scope; of pages the place, and whether they have an end.
+QUESTIONS = {question.name: question for question in (
+    Question(
+        "trades", "the newest trades, or the first ones of an interval", "query.lake:trades",
+        {**PAGED, "trade_id": Parameter("text", "Only the one that the venue numbered so.", name="id")},
+        (*MARKET, "timestamp", "price", "quantity", "side", "trade_id", "origin"),
+        TIMED, ("timestamp", "message_id"), has_newest=True,
+    ),
+    Question(
+        "quotes", "the newest best bids and offers, or the first ones of an interval", "query.lake:quotes",
+        PAGED,
+        (*MARKET, "timestamp", "bid_price", "bid_quantity", "ask_price", "ask_quantity"),
+        TIMED, ("timestamp", "message_id"), has_newest=True,
+    ),
+    Question(
+        "bars", "bars of any length, the newest or the first ones of an interval", "query.lake:some_bars",
+        {**PAGED, "interval": Parameter("interval", "Such as 1s, 3m, 2h or 1d.", "1m")},
+        (*MARKET, "window_start", *BAR),
+        TIMED, WINDOW, has_newest=True,
+    ),
+    Question(
+        "latest", "the last trade of each symbol", "query.latest:latest",
+        {"as_of": AS_OF},
+        (*MARKET, "price", "quantity", "side", "timestamp"),
+        ABOUT,
+    ),
+    Question(
+        "top", "the symbols with the highest notional", "query.lake:top",
+        {**PAGED, "limit": LIMIT._replace(default=10)},
+        (*MARKET, "currency", "notional", "volume", "trade_count"),
+        TIMED,
+    ),
+    Question(
+        "summary", "what each symbol did on a day", "query.lake:summary_of",
+        {
+            "as_of": AS_OF,
+            "day": Parameter("time", "The day of that moment, in UTC; else the newest."),
+            "top": Parameter("count", "Only those with the highest notional."),
+        },
+        (*MARKET, *BAR),
+        ABOUT,
+    ),
+    Question(
+        "gaps", "ids that venues gave out and we did not receive, and what became of them", "query.lake:gaps",
+        {**PAGED, "status": Parameter("text", "Only those that stand so.", choices=STATUSES)},
+        (*MARKET, "first_missing", "last_missing", "ids", "status", "reason", "found", "ended"),
+        TIMED, ("found", "gap_id"),
+    ),
+    Question(
+        "completeness", "how many ids came and how many are missing, by symbol and interval",
+        "query.lake:some_completeness",
+        {**PAGED, "interval": Parameter("interval", "Such as 1m, 1h or 1d.", "1h")},
+        (*MARKET, "window_start", "received", "missing", "expected", "share"),
+        TIMED, WINDOW, has_newest=True,
+    ),
+    Question(
+        "dead-letters", "messages that were refused, the newest or the first ones of an interval",
+        "query.lake:dead_letters",
+        {**PAGED, "reason": Parameter("text", "Only those refused for it.", choices=get_args(Reason))},
+        ("exchange", "symbol", "received", "stage", "reason", "detail"),
+        TIMED, ("received", "message_id"), has_newest=True,
+    ),
+    Question(
+        "symbols", "what was traded within a week, and when last", "query.latest:symbols",
+        {"as_of": AS_OF},
+        (*MARKET, "base_asset", "quote_asset", "last_traded"),
+        ABOUT,
+    ),
+    Question(
+        "venues", "whose rows there are, how many, and from when to when", "query.lake:venues",
+        {},
+        ("exchange", "trades", "quotes", "dead_letters", "first_trade", "last_trade"),
+        ("venue",),
+    ),
+    Question(
+        "markets", "how each market is now", "query.health:markets_now",
+        {},
+        (*MARKET, "price", "last_traded", "age_seconds", "trades_per_second", *HOLES),
+        ABOUT,
+    ),
+    Question(
+        "health", "how each venue is now", "query.health:health_now",
+        {},
+        ("exchange", "state", "last_received", "age_seconds", "trades_per_second", *HOLES),
+        ("venue",),
+    ),
+    Question(
+        "stats", "how much each table holds of each venue", "query.lake:stats",
+        {},
+        ("table", "exchange", "rows", "files", "bytes", "last"),
+        ("venue", "since", "until"),
+    ),
+    Question(
+        "snapshots", "the pasts that can be asked about", "query.lake:snapshots",
+        {},
+        ("table", "snapshot_id", "tag", "committed", "added", "rows"),
+        (),
+    ),
+)}  # fmt: skip

@@ -5,7 +5,6 @@ the last event that he has, and gets what landed since, once. An id says how far
 """
 
 import asyncio
-import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -23,7 +22,7 @@ from connectors.errors import TapeError
 from query.bars import bars, size_of
 from query.files import Scope
 from query.follow import Follower
-from query.health import health
+from query.health import health_now
 from query.lake import last_day
 from query.reader import Reader
 from query.rest.lane import Lane
@@ -193,7 +192,7 @@ class Hub:
         heard = [b"".join(events(reader, one, landed, marks, asked)) for one in listeners]
         if not with_health:
             return heard
-        rows = texts(health(reader, Scope(), time.time_ns() // 1_000).rows)
+        rows = texts(health_now(reader, Scope()).rows)
         return [
             chunk + event("health", {"rows": [row for row in rows if one.wish.is_of_venue(row)]})
             if "health" in one.wish.events

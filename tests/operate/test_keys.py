@@ -20,13 +20,13 @@ def told(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 
 def test_a_key_is_made_listed_rotated_and_revoked(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    secret = told(capsys, "add", "grafana", "--scope", "read", "--scope", "sql", "--for", "30d").strip()
+    secret = told(capsys, "add", "grafana", "--scope", "read", "--scope", "sql", "--days", "30").strip()
     assert re.fullmatch(r"tape_[0-9a-f]{8}_[\w-]{43}", secret)
     (listed,) = json.loads(told(capsys, "list", "--json"))
     assert (listed["name"], listed["scopes"], secret.split("_")[1]) == ("grafana", "read,sql", listed["id"])
     assert listed["until"] > listed["created"]
     assert secret not in (tmp_path / "data" / "keys.json").read_text()
-    other = told(capsys, "rotate", listed["id"], "--after", "1h").strip()
+    other = told(capsys, "rotate", listed["id"], "--days", "0").strip()
     assert other != secret
     assert len(json.loads(told(capsys, "list", "--json"))) == 2
     table = told(capsys, "list")
@@ -43,7 +43,7 @@ def test_a_key_is_made_listed_rotated_and_revoked(capsys: pytest.CaptureFixture[
         (["revoke", "nobody"], "unknown key 'nobody'"),
         (["rotate", "nobody"], "unknown key 'nobody'"),
         (["add", "x", "--scope", "write"], "'write' is not one of"),
-        (["add", "x", "--for", "ever"], "'ever' is not how long something lasts"),
+        (["add", "x", "--days", "ever"], "'ever' is not a valid integer"),
     ],
 )
 def test_what_cannot_be_done_is_told(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
