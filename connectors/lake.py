@@ -178,7 +178,7 @@ class LakePartition(StatefulSinkPartition[Any, State]):
         if floor < published:
             raise LakeError(
                 f"{self._shard} has published up to {published}, but the table of frames ends at {floor}",
-                hint="an older copy of the catalog or the tables? put back the newest; `tape recover` goes on "
+                hint="an older copy of the catalog or tables? put back the newest; `tape recover` goes on "
                 "from these, if the journals still have what they lack",
             )
 
