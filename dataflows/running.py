@@ -151,9 +151,9 @@ class Process:
         own = {slot.shard for slot in self._captured if self._told.captures(slot.number)}
         for line in cautions(self._told, self._captured):
             self._logger.warning(line)
+        lake = self._make_lake()
         if own:
             self._capture(own)
-        lake = self._make_lake()  # seconds of importing, in which frames are kept already
         # The state and tokens of shards that are captured no more are ours too, or somebody's who still runs.
         ours = (slot.shard for slot in self.store.slots if self._told.captures(slot.number))
         others = [shard for shard in ours if shard not in own]
