@@ -30,7 +30,7 @@ class Commit(NamedTuple):
     operation: str
     tokens: Mapping[str, Token]
     added: int  # rows
-    deleted: int
+    shared: bool = False  # with shards that nobody asked for, and some of the rows are theirs
 
 
 class Start(NamedTuple):
@@ -78,6 +78,7 @@ class Facts:
     closings: list[Closing] = field(default_factory=list)
     rows: Collected = field(default_factory=collected)
     orphans: Offences = field(default_factory=Offences)
+    store_id: str | None = None  # None where the store has left no word of itself
     limited: bool = False  # to some shards: what belongs to none of them is not judged
     frames_compared: int = 0  # with those that the journal still has
 

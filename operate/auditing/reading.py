@@ -22,6 +22,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
 from pyiceberg.types import LongType
 
+from connectors import slots
 from connectors.catalog import LakeError
 from connectors.closing import left
 from connectors.positions import expected_position, path_of
@@ -134,6 +135,8 @@ def read(catalog: Catalog, directory: Path, asked: Asked) -> tuple[Facts, dict[t
         {each: described(each, tables[each], asked) for each in ORDER}, {}, {}, limited=asked.limited
     )
     facts.closings = closings
+    store = slots.read(directory)
+    facts.store_id = store.store_id if store else None
     if asked.since:
         facts.starts = starts(facts.table(Frame), asked.since)
     for record_type in ORDER:
@@ -176,13 +179,11 @@ def commit(snapshot: Snapshot, wanted: Callable[[str], bool]) -> Commit:
     summary = snapshot.summary
     said = summary.additional_properties if summary else {}
     operation = summary.operation.value if summary else ""
-    added, deleted = (int(said.get(name, 0)) for name in ("added-records", "deleted-records"))
-    found = decoded(said)
-    # Rows of shards that nobody asked for are not told apart from those that somebody did.
-    if any(not wanted(shard) for shard in found):
-        found = {}
-        operation = "of others"
-    return Commit(snapshot.snapshot_id, snapshot.timestamp_ms * 1_000, operation, found, added, deleted)
+    every = decoded(said)
+    found = only(every, wanted)
+    added = int(said.get("added-records", 0))
+    shared = len(found) < len(every)
+    return Commit(snapshot.snapshot_id, snapshot.timestamp_ms * 1_000, operation, found, added, shared)
 
 
 def starts(bronze: TableFacts, since: int) -> dict[str, Start]:

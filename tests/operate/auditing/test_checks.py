@@ -1,13 +1,24 @@
 """What no damage of a store shows: checks over facts that are written down here."""
 
+import msgspec
 import pyarrow as pa
+import pytest
 
 from connectors.closing import Closing, Life
 from connectors.tokens import Token
-from operate.auditing.checks import GAP_SECONDS_MAX, commits_add_up, frames_kept, gaps_ended, metrics_agree
+from operate.auditing.adding_up import commits_add_up
+from operate.auditing.checks import (
+    GAP_SECONDS_MAX,
+    frames_counted,
+    frames_kept,
+    gaps_ended,
+    ids_complete,
+    messages_accounted,
+    metrics_agree,
+)
 from operate.auditing.collecting import GapRow
 from operate.auditing.facts import ORDER, Commit, Facts, JournalFacts, TableFacts
-from schemas import Frame, Trade
+from schemas import DeadLetter, Frame, Quote, Trade
 from schemas.iceberg import TABLES
 
 SHARD = "binance-0"
@@ -125,3 +136,89 @@ def test_frames_that_are_nowhere_do_not_wait() -> None:
     # A shard that an old catalog does not know at all.
     facts.journals["kraken-0"] = JournalFacts(9, [], [], trimmed=[(1, 7)])
     assert "kraken-0 1-7 neither in bronze nor in a segment" in frames_kept(facts).offenders
+
+
+@pytest.mark.parametrize(
+    "changes", [{"store": "other"}, {"incarnation": 9}, {"writer": "other"}, {"removed": 1}, {"added": 1}]
+)
+def test_the_whole_token_is_its_newest_commits(changes: dict[str, str | int]) -> None:
+    facts = commits(made(1, token(10, 5), 5))
+    assert not commits_add_up(facts).violations
+    table = facts.table(Trade)
+    table.tokens[SHARD] = msgspec.structs.replace(table.tokens[SHARD], **changes)
+    (name, value), *_ = changes.items()
+    assert f"silver.trades {SHARD}: the table says {name} {value}" in commits_add_up(facts).offenders[0]
+
+
+def test_tokens_of_another_store_are_told() -> None:
+    facts = commits(made(1, token(10, 5), 5))
+    facts.store_id = "this"
+    assert commits_add_up(facts).offenders == (f"silver.trades {SHARD}: of store store, this is this",)
+
+
+def test_of_commits_that_others_share_the_rows_are_not_summed_but_the_order_is() -> None:
+    shared = made(2, token(9, 5), 400)._replace(shared=True)
+    found = commits_add_up(commits(made(1, token(10, 5), 5), shared))
+    assert found.offenders == ("silver.trades snapshot 2: binance-0 goes back to 9",)
+    assert found.note == "the rows of 1 commits are other venues' too, and not summed up"
+
+
+def retired() -> Facts:
+    """Five quotes and four trades were decoded, one was refused; retention took three quotes."""
+    facts = nothing()
+    counts = {"trades": 4, "quotes": 5, "rows_silver.quotes": 5, "rows_silver.trades": 3, "frames": 9}
+    counts |= {"rows_silver.dead_letters": 1, "dead_letters_price": 1}
+    for each in ORDER:
+        facts.table(each).tokens[SHARD] = Token("store", 1, "writer", 9, counts, removed=3 * (each is Quote))
+    facts.table(Quote).rows_at_cut[SHARD] = 2
+    facts.table(Trade).rows_at_cut[SHARD] = 3
+    facts.rows.frames.take(SHARD, frames(1, 9, "data"))
+    facts.rows.dead_letters.stages[SHARD, "validate"] = 1
+    facts.rows.dead_letters.reasons[SHARD, "price"] = 1
+    return facts
+
+
+def test_retention_of_quotes_leaves_the_other_checks_as_they_are() -> None:
+    facts = retired()
+    assert not messages_accounted(facts).violations
+    told = f"retention took silver.quotes of {SHARD}: those as the ledger counted them"
+    assert messages_accounted(facts).note == told
+    facts.table(Trade).rows_at_cut[SHARD] = 2
+    facts.rows.dead_letters.reasons[SHARD, "price"] = 0
+    assert messages_accounted(facts).violations == 1
+    assert (frames_counted(facts).violations, frames_counted(facts).note) == (1, "")
+
+
+def test_what_retention_has_taken_may_be_missing_and_no_more_and_is_told() -> None:
+    facts = retired()
+    for each in (Frame, DeadLetter, Trade):
+        tokens = facts.table(each).tokens
+        tokens[SHARD] = msgspec.structs.replace(tokens[SHARD], removed=1)
+    facts.rows.dead_letters.stages.clear()
+    facts.rows.dead_letters.reasons.clear()
+    facts.rows.frames.kinds[SHARD, "data"] = 8
+    assert not messages_accounted(facts).violations
+    assert not frames_counted(facts).violations
+    took = f"retention took frames of {SHARD}, dead letters of {SHARD}: only that there are not too many"
+    assert frames_counted(facts).note == took
+    facts.rows.dead_letters.reasons[SHARD, "side"] = 1
+    facts.rows.frames.kinds[SHARD, "data"] = 7
+    assert frames_counted(facts).offenders == (
+        f"{SHARD} data or control: 7 frames, 9 counted",
+        f"{SHARD} dead_letters_side: 1 rows, 0 counted",
+    )
+    facts.rows.dead_letters.stages[SHARD, "validate"] = 2
+    assert messages_accounted(facts).violations == 1
+
+
+def test_ids_of_which_retention_took_some_are_not_judged_and_that_is_said() -> None:
+    facts = retired()
+    tokens = facts.table(Trade).tokens
+    tokens[SHARD] = msgspec.structs.replace(tokens[SHARD], removed=1)
+    row = {"exchange": "binance", "symbol": "BTC-USDT", "series": 0, "first_sequence": 5, "last_sequence": 5}
+    facts.rows.trades.take(SHARD, pa.Table.from_pylist([row | {"position": 7}]))
+    found = ids_complete(facts)
+    assert (found.verdict, found.note) == (
+        "not checked",
+        f"not {SHARD}, of which retention took trades or gaps",
+    )
