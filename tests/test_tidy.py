@@ -88,6 +88,7 @@ TOUCHES_THE_WORLD = {
     "query/rest/guard.py": {"asyncio", "time"},
     "query/rest/keys.py": {"os", "secrets"},
     "query/rest/lane.py": {"asyncio"},
+    "query/rest/sharing.py": {"asyncio"},
     "query/rest/server.py": {"asyncio", "signal", "socket"},
     "query/rest/statements.py": {"subprocess", "threading"},
     "query/sandbox.py": {"os"},

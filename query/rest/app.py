@@ -28,6 +28,7 @@ from query.rest.forms import Form, chosen
 from query.rest.lane import Lane
 from query.rest.parameters import Asked, SqlTold, behind, model_of, stream_model
 from query.rest.problems import Mistaken, Unready
+from query.rest.sharing import Sharing
 from query.rest.statements import Sandbox
 from query.rest.stream import EVENTS, Hub, Wish
 from query.surface import iso
@@ -149,7 +150,7 @@ def add_health(app: FastAPI, store: Store, lane: Lane) -> None:
 
 def add(app: FastAPI, question: Question, store: Store, lane: Lane, rows_max: int) -> None:
     """The route of one question."""
-    model = model_of(question, rows_max)
+    model, sharing = model_of(question, rows_max), Sharing[Written]()
 
     async def answer(request: Request, told: Any) -> Response:
         names = [name for name, _ in request.query_params.multi_items()]
@@ -157,7 +158,8 @@ def add(app: FastAPI, question: Question, store: Store, lane: Lane, rows_max: in
             raise Mistaken("a parameter is there twice", hint="each is said once")
         given = {name: getattr(told, name) for name in type(told).model_fields}
         form = chosen(given.pop("format"), request.headers.get("accept", ""))
-        written = await lane.run(partial(write, question, store, given, form))
+        asked = (request.url.query, form.media_type)
+        written = await sharing.get(asked, lambda: lane.run(partial(write, question, store, given, form)))
         return respond(written, form, request)
 
     answer.__annotations__["told"] = Annotated[model, Query()]

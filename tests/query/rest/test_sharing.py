@@ -1,0 +1,68 @@
+"""Who asks the same at the same time gets one answer; later there is a new one, and a failure is not kept."""
+
+import asyncio
+
+import pytest
+
+from query.rest import sharing as sharing_module
+from query.rest.sharing import ANSWERS_MAX, Sharing
+
+
+def test_one_answer_serves_all_who_ask_at_once_and_no_other_question() -> None:
+    async def scene() -> tuple[list[int], list[str]]:
+        made: list[str] = []
+
+        async def make(what: str) -> int:
+            made.append(what)
+            await asyncio.sleep(0)
+            return len(made)
+
+        sharing = Sharing[int]()
+        same = [sharing.get("a", lambda: make("a")) for _ in range(5)]
+        return await asyncio.gather(*same, sharing.get("b", lambda: make("b"))), made
+
+    answers, made = asyncio.run(scene())
+    assert len(set(answers[:5])) == 1
+    assert made == ["a", "b"]
+
+
+def test_an_answer_is_made_again_once_it_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> list[int]:
+        count = 0
+
+        async def make() -> int:
+            nonlocal count
+            count += 1
+            return count
+
+        sharing = Sharing[int]()
+        first = [await sharing.get("a", make), await sharing.get("a", make)]
+        monkeypatch.setattr(sharing_module, "FRESH_SECONDS", -1.0)
+        return [*first, await sharing.get("a", make)]
+
+    assert asyncio.run(scene()) == [1, 1, 2]
+
+
+def test_a_failure_comes_out_and_who_goes_away_takes_nothing_from_others() -> None:
+    async def scene() -> None:
+        sharing, hold = Sharing[int](), asyncio.Event()
+
+        async def fail() -> int:
+            raise ValueError("no")
+
+        async def slow() -> int:
+            await hold.wait()
+            return 7
+
+        with pytest.raises(ValueError, match="no"):
+            await sharing.get("bad", fail)
+        one, two = (asyncio.create_task(sharing.get("good", slow)) for _ in range(2))
+        await asyncio.sleep(0)
+        one.cancel()
+        hold.set()
+        assert await two == 7
+        for number in range(3 * ANSWERS_MAX):
+            await sharing.get(number, slow)
+        assert len(sharing._made) <= ANSWERS_MAX + 1
+
+    asyncio.run(scene())
