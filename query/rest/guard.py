@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from connectors.log import get_logger
 from query.rest.keys import Keys
 from query.rest.keys import Scope as Right
 from query.rest.problems import problem
@@ -101,7 +102,12 @@ class Guard:
             else:
                 await self._app(scope, bounded(receive), sent)
         finally:
-            self._seconds.labels(route_of(scope), status).observe(time.monotonic() - began)
+            seconds, route = time.monotonic() - began, route_of(scope)
+            self._seconds.labels(route, status).observe(seconds)
+            client = scope.get("asked_by", "")
+            get_logger().debug(
+                "answered", route=route, status=status, seconds=round(seconds, 4), client=client
+            )
 
     def _refusal(self, scope: Scope) -> Response | None:
         """Why this is not even read."""
@@ -116,6 +122,7 @@ class Guard:
                 wait = self._rates.wait(client, 1.0)
                 return answer if not wait else self._too_often(wait)
             client = answer or client
+        scope["asked_by"] = client
         wait = self._rates.wait(client, SQL_COST if path == "/v1/sql" else 1.0)
         return self._too_often(wait) if wait else None
 

@@ -127,6 +127,11 @@ def serve(
     app: ASGIApp, listener: socket.socket, *, ready: Callable[[], None], stopping: Callable[[], None]
 ) -> None:
     """Answer until SIGINT or SIGTERM."""
+    server_of(app, ready=ready, stopping=stopping).run([listener])
+
+
+def server_of(app: ASGIApp, *, ready: Callable[[], None], stopping: Callable[[], None]) -> Server:
+    """A server of an app, with all its limits."""
     config = uvicorn.Config(
         app,
         http=Impatient,
@@ -141,4 +146,4 @@ def serve(
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
-    Server(config, ready, stopping).run([listener])
+    return Server(config, ready, stopping)

@@ -1,5 +1,6 @@
 """Who is let in: with which key, from where, how often, with how much; and what goes with every answer."""
 
+import json
 import re
 import socket
 import time
@@ -30,7 +31,7 @@ def test_only_who_has_a_key_that_is_good_for_it_is_answered(
 ) -> None:
     reading, asking = keys.add("reader", ("read",), 0), keys.add("analyst", ("sql",), 0)
     ruling, ended = keys.add("ruler", ("admin",), 0), keys.add("late", ("read",), 0, until=1)
-    served = serving(TAPE_API__KEYS_FILE=str(keys.path))
+    served = serving(TAPE_API__KEYS_FILE=str(keys.path), TAPE_LOG__LEVEL="debug")
     assert with_key(served, reading).status_code == 200
     basic = b64encode(f"anybody:{reading}".encode()).decode()
     assert served.get("/v1/symbols", headers={"Authorization": f"Basic {basic}"}).status_code == 200
@@ -65,6 +66,12 @@ def test_only_who_has_a_key_that_is_good_for_it_is_answered(
         assert served.get(path).status_code == 200, path
     keys.revoke(keys.all()[0].id)
     assert with_key(served, reading).status_code == 401
+    # Who asked what is logged, by the key's number.
+    answered = [json.loads(line) for line in served.said.read_text().splitlines() if "answered" in line]
+    number = asking.split("_")[1]
+    assert {"route": "/v1/sql", "status": 200}.items() <= next(
+        one.items() for one in answered if one["client"] == number
+    )
     assert not re.search(f"{reading}|{asking}|{ruling}", served.said.read_text())
 
 
@@ -108,10 +115,10 @@ def test_what_is_left_grows_with_time_and_clients_are_forgotten() -> None:
 
 def test_a_body_that_is_too_long_is_refused_whatever_it_says(served: Served) -> None:
     long = b'{"statement": "' + b"x" * BODY_BYTES_MAX + b'"}'
-    json = {"Content-Type": "application/json"}
-    assert served.client.post("/v1/sql", content=long, headers=json).status_code == 413
+    headers = {"Content-Type": "application/json"}
+    assert served.client.post("/v1/sql", content=long, headers=headers).status_code == 413
     chunks = (long[start : start + 8_192] for start in range(0, len(long), 8_192))
-    response = served.client.post("/v1/sql", content=chunks, headers=json)
+    response = served.client.post("/v1/sql", content=chunks, headers=headers)
     assert response.status_code == 413
     assert response.headers["content-type"] == "application/problem+json"
     assert served.get("/healthz").status_code == 200
