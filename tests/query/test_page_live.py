@@ -104,6 +104,7 @@ def test_a_real_market_moves_loses_ids_finds_them_and_outlives_its_server(
         before = newest()
         server = Process(tmp_path, *serve)
         running.append(server)
+        server.until(f":{port}\n")
         page.until(lambda: not page.page.locator("#trouble").is_visible())
         page.until(lambda: newest() > before)
         # What has just begun is shown by the second. Asked in another length, and for another market.
