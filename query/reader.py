@@ -42,7 +42,7 @@ class Reader:
 
     def __init__(self, catalog: Catalog, directory: Path, kind: Literal["live", "simulated"]) -> None:
         self.simulated = kind == "simulated"
-        self._catalog, self._directory = catalog, directory
+        self._catalog, self.directory = catalog, directory
         self._indexes = {record_type: Index() for record_type in TABLES}
         self._tables: dict[str, Table] = {}
         self.database = duckdb.connect(":memory:", config=DUCKDB)
@@ -52,7 +52,7 @@ class Reader:
         """A table now, or as it was."""
         name = TABLES[record_type].name
         try:
-            table, tail = unpublished(lambda: self.load(name), self._directory, record_type)
+            table, tail = unpublished(lambda: self.load(name), self.directory, record_type)
         except NoSuchTableError as error:
             raise LakeError(f"{name} does not exist yet", hint="`make run` makes it and fills it") from error
         snapshot, cut = table.current_snapshot(), None

@@ -19,6 +19,7 @@ from connectors import VERSION
 from connectors.catalog import OUTAGES
 from connectors.errors import TapeError, explain
 from connectors.settings import ApiSettings
+from connectors.slots import read
 from query.answer import Answer
 from query.database import SqlError
 from query.questions import QUESTIONS, Question, refuse_unknown, scope_of
@@ -56,17 +57,19 @@ class Store:
 
     def __init__(self, open_reader: Callable[[], Reader]) -> None:
         self._open = open_reader
-        self._reader: Reader | None = None
+        self._known: tuple[str, Reader] | None = None
 
     def reader(self) -> Reader:
-        """Who reads it; Unready where there is nothing yet."""
-        if self._reader is None:
-            try:
-                self._reader = self._open()
-            except (TapeError, *OUTAGES) as error:
-                hint = getattr(error, "hint", "")
-                raise Unready("there is nothing to read yet", hint=hint, seconds=2) from error
-        return self._reader
+        """Who reads it; another one after a fresh start, and Unready where there is nothing yet."""
+        try:
+            if self._known is None or store_id(self._known[1].directory) != self._known[0]:
+                self._known = None
+                reader = self._open()
+                self._known = store_id(reader.directory), reader
+        except (TapeError, *OUTAGES) as error:
+            hint = getattr(error, "hint", "")
+            raise Unready("there is nothing to read yet", hint=hint, seconds=2) from error
+        return self._known[1]
 
     def unready(self) -> list[str]:
         """Why it cannot be asked."""
@@ -75,6 +78,12 @@ class Store:
         except (TapeError, *OUTAGES) as error:
             return [explain(error)[0]]
         return []
+
+
+def store_id(directory: Path) -> str:
+    """Which store a directory holds."""
+    held = read(directory)
+    return held.store_id if held is not None else ""
 
 
 def api(store: Store, settings: ApiSettings) -> FastAPI:

@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from connectors.log import get_logger
-from query.rest.keys import Keys
+from query.rest.keys import Keys, KeysError
 from query.rest.keys import Scope as Right
 from query.rest.problems import problem
 
@@ -117,7 +117,11 @@ class Guard:
             detail = f"no body is longer than {BODY_BYTES_MAX:,} bytes"
             return self._no(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", detail)
         if path.startswith("/v1"):
-            answer = self._stranger(path, headers)
+            try:
+                answer = self._stranger(path, headers)
+            except KeysError as error:
+                get_logger().error("the keys cannot be read", problem=str(error), hint=error.hint)
+                answer = self._no(HTTPStatus.SERVICE_UNAVAILABLE, "no_keys", "the keys cannot be read")
             if isinstance(answer, Response):
                 wait = self._rates.wait(client, 1.0)
                 return answer if not wait else self._too_often(wait)

@@ -58,7 +58,7 @@ class Keys:
             facts = self.path.stat()
         except FileNotFoundError:
             return ()
-        stamp = (facts.st_mtime_ns, facts.st_size, facts.st_ino)
+        stamp = (facts.st_ctime_ns, facts.st_size, facts.st_ino)
         if stamp != self._stamp:
             if facts.st_mode & 0o077:
                 hint = f"chmod 600 {self.path}"

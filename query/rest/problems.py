@@ -111,9 +111,12 @@ def install(app: FastAPI) -> None:
     async def refused(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         status = HTTPStatus(error.status_code)
-        hint = "/docs names every route" if status == HTTPStatus.NOT_FOUND else ""
+        is_nowhere = status == HTTPStatus.NOT_FOUND
+        detail, hint = (
+            ("nothing is here", "/docs names every route") if is_nowhere else (str(error.detail), "")
+        )
         code = status.phrase.lower().replace(" ", "_")
-        return problem(status, code, str(error.detail), hint=hint, headers=dict(error.headers or {}))
+        return problem(status, code, detail, hint=hint, headers=dict(error.headers or {}))
 
     async def broken(request: Request, error: Exception) -> Response:
         structlog.get_logger().error("an answer failed", route=request.url.path, exc_info=error)

@@ -132,6 +132,7 @@ class Hub:
         self._listeners: list[Listener] = []
         self._lane = Lane("stream", 1, LOOK_SECONDS_MAX)
         self._looking: asyncio.Task[None] | None = None
+        self._seen: Reader | None = None
         self._followers: dict[str, Follower] = {}
         self._health_at = 0.0
 
@@ -149,7 +150,7 @@ class Hub:
         self._listeners.append(listener)
         self._health_at = 0.0
         if self._looking is None or self._looking.done():
-            self._followers = {}
+            self._seen = None
             self._looking = asyncio.create_task(self._look_on())
         try:
             async for chunk in listener.chunks():
@@ -185,7 +186,10 @@ class Hub:
     def _look(self, listeners: list[Listener], *, with_health: bool) -> list[bytes]:
         """What each is to hear of what has landed."""
         reader, asked = self._reader(), Asked()
-        if not self._followers:
+        if reader is not self._seen:  # the first look, or after a fresh start
+            for one in listeners if self._seen is not None else ():
+                one.marks, one.is_new = None, True
+            self._seen = reader
             self._followers = {name: Follower(reader, kind, Scope()) for name, kind in FOLLOWED.items()}
         landed = look(self._followers)
         marks = {name: dict(follower.marks) for name, follower in self._followers.items()}

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -220,3 +221,12 @@ def test_a_store_that_is_not_there_yet_is_unready_and_then_is_read(
     (empty / "simulated").symlink_to(kept.directory)
     assert served.get("/readyz").json() == {"ready": True, "reasons": []}
     assert served.rows("/v1/trades?limit=3")
+    # A fresh start makes another store: first there is none, then what it holds.
+    (empty / "simulated").unlink()
+    assert served.get("/v1/venues").status_code == 503
+    other = tmp_path / "other"
+    shutil.copytree(kept.directory, other, ignore=shutil.ignore_patterns("*.lock"))
+    store = json.loads((other / "store.json").read_text())
+    (other / "store.json").write_text(json.dumps(store | {"store_id": "another"}))
+    (empty / "simulated").symlink_to(other)
+    assert served.rows("/v1/trades?limit=4")

@@ -64,6 +64,11 @@ def test_only_who_has_a_key_that_is_good_for_it_is_answered(
     assert sql(ruling) == with_key(served, ruling).status_code == 200
     for path in ("/healthz", "/readyz", "/docs", "/openapi.json"):
         assert served.get(path).status_code == 200, path
+    keys.path.chmod(0o644)
+    unreadable = with_key(served, ruling)
+    assert (unreadable.status_code, unreadable.json()["code"]) == (503, "no_keys")
+    assert str(keys.path.parent) not in unreadable.text
+    keys.path.chmod(0o600)
     keys.revoke(keys.all()[0].id)
     assert with_key(served, reading).status_code == 401
     # Who asked what is logged, by the key's number.
