@@ -240,7 +240,8 @@ def files_whole(facts: Facts) -> Finding:
     """A10: what reading them has shown."""
     offences = Offences()
     for table in facts.tables.values():
-        offences.take(table.broken)
+        for path, problem in table.broken.items():
+            offences.add(f"{path}: {problem}")
     return judged("A10", sum(table.files for table in facts.tables.values()), "files", offences)
 
 
@@ -301,6 +302,8 @@ def nothing_lies_about(facts: Facts) -> Finding:
     """A16: files of no table, older than anybody may still need them."""
     if facts.limited:
         return unchecked("A16", "files belong to tables, not to venues")
+    if any(path.endswith(".avro") for table in facts.tables.values() for path in table.broken):
+        return unchecked("A16", "a manifest cannot be read: see A10")
     return judged("A16", sum(table.files for table in facts.tables.values()), "files", facts.orphans)
 
 

@@ -4,7 +4,7 @@ Values only. Who reads them is `operate.auditing.reading`; who judges is `operat
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -54,7 +54,7 @@ class TableFacts:
     rows_at_cut: Counter[str] = field(default_factory=Counter)
     strangers: Offences = field(default_factory=Offences)  # rows that no token speaks of
     twice: Offences = field(default_factory=Offences)  # files
-    broken: Offences = field(default_factory=Offences)  # files
+    broken: dict[str, str] = field(default_factory=dict)  # what is wrong with a file
 
 
 @dataclass
@@ -81,6 +81,10 @@ class Facts:
     store_id: str | None = None  # None where the store has left no word of itself
     limited: bool = False  # to some shards: what belongs to none of them is not judged
     frames_compared: int = 0  # with those that the journal still has
+
+    def broken(self, record_types: Iterable[type[Struct]]) -> list[str]:
+        """Those of the tables of which a file is not whole."""
+        return [self.table(each).name for each in record_types if self.table(each).broken]
 
     def table(self, record_type: type[Struct]) -> TableFacts:
         """One table's."""

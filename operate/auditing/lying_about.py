@@ -10,10 +10,12 @@ from typing import Any
 
 from pyarrow.fs import FileSelector
 from pyiceberg.io.pyarrow import PyArrowFileIO
+from pyiceberg.manifest import ManifestFile
 from pyiceberg.table import Table
 
+from operate.auditing.damage import noted
 from operate.auditing.facts import Facts
-from operate.auditing.reading import Opened
+from operate.auditing.reading import Opened, entries, refuse_changed
 
 # Beyond the longest outage in which staged files wait, and the longest query that began before an expiry.
 GRACE_SECONDS = 24 * 3_600
@@ -31,7 +33,8 @@ def look(facts: Facts, found: Opened, now: int) -> None:
     unknown = [path for path in old if path not in needed]
     if not unknown:
         return
-    needed |= {place(table, path) for path in referenced(table)}
+    needed |= {place(table, path) for path in referenced(found)}
+    refuse_changed(table, found.broken)
     for path in unknown:
         if path not in needed and not is_waiting(facts, found, path):
             facts.orphans.add(path)
@@ -59,21 +62,22 @@ def place(table: Table, location: str) -> str:
     return path
 
 
-def referenced(table: Table) -> Iterator[str]:
+def referenced(found: Opened) -> Iterator[str]:
     """Every file that some snapshot, or the table itself, still names."""
+    table, seen = found.table, set[str]()
     metadata: Any = table.metadata
     yield table.metadata_location
     yield from (entry.metadata_file for entry in metadata.metadata_log)
     yield from (each.statistics_path for each in (*metadata.statistics, *metadata.partition_statistics))
-    seen: set[str] = set()
     for snapshot in metadata.snapshots:
         yield snapshot.manifest_list
-        for manifest in snapshot.manifests(table.io):
-            if manifest.manifest_path not in seen:
-                seen.add(manifest.manifest_path)
-                yield manifest.manifest_path
-                for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=False):
-                    yield entry.data_file.file_path
+        manifests: list[ManifestFile] = []
+        with noted(found.broken, snapshot.manifest_list):
+            manifests = [each for each in snapshot.manifests(table.io) if each.manifest_path not in seen]
+        seen.update(manifest.manifest_path for manifest in manifests)
+        yield from (manifest.manifest_path for manifest in manifests)
+        for entry in entries(table, manifests, found.broken, discard_deleted=False):
+            yield entry.data_file.file_path
 
 
 def is_waiting(facts: Facts, found: Opened, path: str) -> bool:

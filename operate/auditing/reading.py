@@ -4,8 +4,8 @@ The tables are loaded in the reverse of the order in which they are committed, a
 nothing that is running can make a table look ahead of what it rests on. Nothing is written.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,13 +14,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from msgspec import Struct
 from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.conversions import from_bytes
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.io.pyarrow import schema_to_pyarrow
-from pyiceberg.manifest import DataFile, DataFileContent
+from pyiceberg.manifest import DataFile, DataFileContent, ManifestEntry, ManifestFile
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
 from pyiceberg.types import LongType
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from connectors import slots
 from connectors.catalog import LakeError
@@ -29,6 +32,7 @@ from connectors.positions import expected_position, path_of
 from connectors.segments import JournalError, lost, removed, segment_paths
 from connectors.tokens import Token, decoded, rolled_back, tokens_of
 from operate.auditing.collecting import POSITION, SHARD
+from operate.auditing.damage import GONE, noted
 from operate.auditing.facts import ORDER, Commit, Facts, JournalFacts, Start, TableFacts, cut
 from operate.auditing.findings import Offences
 from operate.auditing.runs import Range
@@ -65,6 +69,7 @@ class Opened:
     record_type: type[Struct]
     table: Table
     files: list[File]
+    broken: dict[str, str] = field(default_factory=dict)  # what is wrong with a file
 
 
 @dataclass
@@ -78,14 +83,7 @@ class Asked:
 
 def opened(catalog: Catalog) -> dict[type[Struct], Opened | None]:
     """All tables that there are, the last of the order first."""
-    found: dict[type[Struct], Opened | None] = {}
-    for record_type in reversed(ORDER):
-        try:
-            table = catalog.load_table(TABLES[record_type].name)
-        except NoSuchTableError:
-            found[record_type] = None
-        else:
-            found[record_type] = Opened(record_type, table, list(files(record_type, table)))
+    found = {each: loaded(catalog, each) for each in reversed(ORDER)}
     if not any(found.values()):
         raise LakeError("there is no table to audit", hint="`tape run` makes them")
     # One that was only being made when we looked is there by now.
@@ -95,23 +93,76 @@ def opened(catalog: Catalog) -> dict[type[Struct], Opened | None]:
     return found
 
 
-def files(record_type: type[Struct], table: Table) -> Iterator[File]:
-    """The data files of the newest snapshot."""
-    snapshot = table.current_snapshot()
+def loaded(catalog: Catalog, record_type: type[Struct]) -> Opened | None:
+    """A table and what its manifests list; a manifest that cannot be read is noted."""
+    name = TABLES[record_type].name
+    path, metadata = "its metadata", dict[str, str]()
+    with noted(metadata, name):
+        path = metadata_file(catalog, name) or path
+        try:
+            table = catalog.load_table(name)
+        except NoSuchTableError:
+            return None
+        snapshot = table.current_snapshot()
+        path = snapshot.manifest_list if snapshot else path
+        manifests = snapshot.manifests(table.io) if snapshot else []
+        found = Opened(record_type, table, [])
+        found.files += files(record_type, table, manifests, found.broken)
+        refuse_changed(table, found.broken)
+        return found
+    if metadata[name] == GONE:
+        raise Changed(f"{name}: {path} {GONE}")
+    raise LakeError(f"{name} cannot be opened: {path}: {metadata[name]}", hint="restore the file from a copy")
+
+
+def metadata_file(catalog: Catalog, name: str) -> str | None:
+    """Where a SQL catalog says that a table's metadata is; others read it themselves."""
+    if not isinstance(catalog, SqlCatalog):
+        return None
+    namespace, _, table = name.rpartition(".")
+    with Session(catalog.engine) as session:
+        wanted = select(IcebergTables.metadata_location).where(
+            IcebergTables.catalog_name == catalog.name,
+            IcebergTables.table_namespace == namespace,
+            IcebergTables.table_name == table,
+        )
+        return session.scalar(wanted)
+
+
+def refuse_changed(table: Table, broken: Mapping[str, str]) -> None:
+    """Begin again where a file of the metadata may be gone because the table has changed meanwhile."""
+    if GONE in broken.values():
+        still = table.catalog.load_table(table.name())
+        if still.metadata_location != table.metadata_location:
+            raise Changed(".".join(table.name()))
+
+
+def files(
+    record_type: type[Struct], table: Table, manifests: Iterable[ManifestFile], broken: dict[str, str]
+) -> Iterator[File]:
+    """The data files in some manifests."""
     field = table.schema().find_field(TABLES[record_type].position).field_id
-    for manifest in snapshot.manifests(table.io) if snapshot else ():
-        for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
-            file = entry.data_file
-            if file.content is not DataFileContent.DATA:
-                raise LakeError(
-                    f"{TABLES[record_type].name} has delete files, which nothing of ours writes",
-                    hint="compact it with the engine that wrote them",
-                )
-            lower, upper = (bound(which, field) for which in (file.lower_bounds, file.upper_bounds))
-            day, exchange = place_of(file)
-            yield File(
-                file.file_path, file.record_count, file.file_size_in_bytes, exchange, day, lower, upper
+    for entry in entries(table, manifests, broken, discard_deleted=True):
+        file = entry.data_file
+        if file.content is not DataFileContent.DATA:
+            raise LakeError(
+                f"{TABLES[record_type].name} has delete files, which nothing of ours writes",
+                hint="compact it with the engine that wrote them",
             )
+        lower, upper = (bound(which, field) for which in (file.lower_bounds, file.upper_bounds))
+        day, exchange = place_of(file)
+        yield File(file.file_path, file.record_count, file.file_size_in_bytes, exchange, day, lower, upper)
+
+
+def entries(
+    table: Table, manifests: Iterable[ManifestFile], broken: dict[str, str], *, discard_deleted: bool
+) -> Iterator[ManifestEntry]:
+    """What some manifests list; one that cannot be read is noted."""
+    for manifest in manifests:
+        listed: list[ManifestEntry] = []
+        with noted(broken, manifest.manifest_path):
+            listed = manifest.fetch_manifest_entry(table.io, discard_deleted=discard_deleted)
+        yield from listed
 
 
 def place_of(file: DataFile) -> tuple[int, str]:
@@ -155,7 +206,7 @@ def described(record_type: type[Struct], found: Opened | None, asked: Asked) -> 
         return TableFacts(name, exists=False)
     table = found.table
     tokens = only(tokens_of(table), asked.wanted)
-    facts = TableFacts(name, tokens=tokens, files=len(found.files))
+    facts = TableFacts(name, tokens=tokens, files=len(found.files), broken=found.broken)
     facts.commits = [
         commit(each, asked.wanted) for each in ancestors_of(table.current_snapshot(), table.metadata)
     ]
@@ -207,7 +258,7 @@ def take_rows(catalog: Catalog, found: Opened, facts: Facts) -> None:
         foreign = file.exchange not in exchanges
         if (foreign and facts.limited) or (file.upper is not None and file.upper <= floor):
             continue
-        for rows in columns_of(catalog, found, file, collector.columns, table.broken):
+        for rows in columns_of(catalog, found, file, collector.columns):
             for shard, part in by_shard(rows):
                 token = table.tokens.get(shard)
                 if token is None:
@@ -229,28 +280,24 @@ def take_rows(catalog: Catalog, found: Opened, facts: Facts) -> None:
         table.strangers.add(name, offences.count)
 
 
-def columns_of(
-    catalog: Catalog, found: Opened, file: File, names: Sequence[str], broken: Offences
-) -> Iterator[pa.Table]:
+def columns_of(catalog: Catalog, found: Opened, file: File, names: Sequence[str]) -> Iterator[pa.Table]:
     """Shard, position and these columns of a file, some rows at a time; what is wrong with it is noted."""
     column = TABLES[found.record_type].position
     wanted = list(dict.fromkeys([SHARD, column, *names]))
-    for rows in batches(catalog, found, file, wanted, broken):
+    for rows in batches(catalog, found, file, wanted):
         yield rows.rename_columns([POSITION if name == column else name for name in wanted])
 
 
-def batches(
-    catalog: Catalog, found: Opened, file: File, names: Sequence[str], broken: Offences
-) -> Iterator[pa.Table]:
+def batches(catalog: Catalog, found: Opened, file: File, names: Sequence[str]) -> Iterator[pa.Table]:
     """Columns of a file; one that is not whole is noted as broken, and one that is gone for good too."""
-    source = found.table.io.new_input(file.path)
-    try:
+    source, broken = found.table.io.new_input(file.path), found.broken
+    with noted(broken, file.path):
         if len(source) != file.bytes:
-            broken.add(f"{file.path}: {len(source):,} bytes instead of {file.bytes:,}")
+            broken[file.path] = f"{len(source):,} bytes instead of {file.bytes:,}"
             return
         with source.open() as stream, pq.ParquetFile(stream) as parquet:
             if parquet.metadata.num_rows != file.rows:
-                broken.add(f"{file.path}: {parquet.metadata.num_rows:,} rows instead of {file.rows:,}")
+                broken[file.path] = f"{parquet.metadata.num_rows:,} rows instead of {file.rows:,}"
             present = set(parquet.schema_arrow.names)
             later = {
                 name: schema_to_pyarrow(found.table.schema().find_type(name))
@@ -260,16 +307,14 @@ def batches(
             for batch in parquet.iter_batches(
                 BATCH_ROWS, columns=[name for name in names if name in present]
             ):
+                batch.validate(full=True)  # of what is no text our caller would hear only later
                 empty = {name: pa.nulls(batch.num_rows, kind) for name, kind in later.items()}
                 columns = [empty[name] if name in empty else batch.column(name) for name in names]
                 yield pa.table(columns, names=list(names))
-    except FileNotFoundError as error:
-        still = catalog.load_table(TABLES[found.record_type].name)
-        if file.path not in {each.path for each in files(found.record_type, still)}:
-            raise Changed(file.path) from error
-        broken.add(f"{file.path}: is not there")
-    except pa.ArrowInvalid as error:
-        broken.add(f"{file.path}: {str(error).splitlines()[0]}")
+    if broken.get(file.path) == GONE:
+        still = loaded(catalog, found.record_type)
+        if still is None or file.path not in {each.path for each in still.files}:
+            raise Changed(file.path)
 
 
 def by_shard(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:

@@ -163,7 +163,7 @@ def symbols_of(catalog: Catalog, found: Opened, files: Sequence[File]) -> list[s
     """The symbols in some files."""
     symbols: set[str] = set()
     for file in files:
-        for rows in batches(catalog, found, file, ("symbol",), Offences()):
+        for rows in batches(catalog, found, file, ("symbol",)):
             symbols.update(pc.unique(rows.column("symbol")).to_pylist())
     return sorted(symbols)
 
@@ -177,7 +177,7 @@ def records(
     tokens = facts.table(record_type).tokens
     wanted = pa.array(symbols, pa.string())
     for file in files:
-        for rows in batches(catalog, found, file, names, Offences()):
+        for rows in batches(catalog, found, file, names):
             chosen = rows.filter(pc.is_in(rows.column("symbol").cast(pa.string()), value_set=wanted))
             columns = [as_fields(chosen.column(name)) for name in names]
             for values in zip(*columns, strict=True):

@@ -237,7 +237,7 @@ def gather(catalog: Catalog, facts: Facts, found: Opened | None, sums: Sums) -> 
     for file in found.files:
         if not within(sums, TABLES[record_type].name, file.lower, file.upper):
             continue
-        for rows in batches(catalog, found, file, names, Offences()):
+        for rows in batches(catalog, found, file, names):
             for shard, part in by_shard(rows):
                 token = table.tokens.get(shard)
                 if token is not None:
@@ -302,7 +302,7 @@ def marked(catalog: Catalog, found: Opened | None) -> set[str]:
     windows: set[str] = set()
     for file in found.files if found else ():
         assert found is not None
-        for rows in batches(catalog, found, file, names, Offences()):
+        for rows in batches(catalog, found, file, names):
             columns = [as_bytes(rows.column(name)).to_pylist() for name in names]
             windows.update(b":".join(parts).decode() for parts in zip(*columns, strict=True))
     return windows

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from pyiceberg.table import StaticTable, Table
 
@@ -147,8 +148,8 @@ def number_a_frame_anew(store: Path) -> str:
     return "binance-0 connection 1 number 800"
 
 
-def drop_a_file(store: Path) -> str:
-    path = a_file(store, "silver.trades")
+def drop_a_file(store: Path, name: str = "silver.trades", _: str = "") -> str:
+    path = a_file(store, name)
     path.unlink()
     return f"{path}: is not there"
 
@@ -164,6 +165,51 @@ def spoil_a_file(store: Path) -> str:
     path = a_file(store, "silver.gaps")
     path.write_bytes(bytes(path.stat().st_size))
     return f"{path}: "
+
+
+def flip(path: Path, first: int, count: int = 8) -> None:
+    data = bytearray(path.read_bytes())
+    for place in range(first, first + count):
+        data[place] ^= 0xFF
+    path.write_bytes(data)
+
+
+def flip_a_footer(store: Path) -> str:
+    path = a_file(store, "silver.trades")
+    flip(path, path.stat().st_size - 60, 20)
+    return f"{path}: Couldn't deserialize thrift"
+
+
+def flip_a_page(store: Path, name: str = "silver.trades", column: str = "message_id") -> str:
+    """What says how long it is: other bytes may be values as good as those that were there."""
+    path = a_file(store, name)
+    place = pq.read_metadata(path).row_group(0).column(pq.read_schema(path).names.index(column))
+    first = min(filter(None, (place.dictionary_page_offset, place.data_page_offset)))
+    flip(path, first)
+    return f"{path}: "
+
+
+def flip_a_page_of_ids(store: Path) -> str:
+    return flip_a_page(store, column="first_sequence")
+
+
+def a_manifest(store: Path, name: str = "silver.trades") -> Path:
+    found = table(store, name)
+    snapshot = found.current_snapshot()
+    assert snapshot is not None
+    return Path(snapshot.manifests(found.io)[0].manifest_path.removeprefix("file://"))
+
+
+def flip_a_manifest(store: Path, name: str = "silver.trades", _: str = "") -> str:
+    path = a_manifest(store, name)
+    flip(path, path.stat().st_size // 2)
+    return f"{path}: "
+
+
+def drop_a_manifest(store: Path) -> str:
+    path = a_manifest(store)
+    path.unlink()
+    return f"{path}: is not there"
 
 
 def edit_a_count_of_rows(store: Path) -> str:
@@ -387,6 +433,10 @@ DAMAGES: dict[Callable[[Path], str], str] = {
     drop_a_file: "A4 A8 A10",
     truncate_a_file: "A4 A8 A10",
     spoil_a_file: "A8 A10",
+    flip_a_footer: "A8 A10",
+    flip_a_page_of_ids: "A10",
+    flip_a_manifest: "A8 A10",
+    drop_a_manifest: "A8 A10",
     edit_a_count_of_rows: "A8",
     edit_a_count_of_messages: "A4",
     edit_a_count_of_frames: "A3",
@@ -445,6 +495,47 @@ def test_a_table_that_cannot_be_read_is_no_verdict(store: Path, audited: Audit) 
     Path(found.manifest_list.removeprefix("file://")).unlink()
     with pytest.raises(LakeError, match="cannot be read"):
         audited()
+
+
+@pytest.mark.parametrize(
+    "damage", [drop_a_file, flip_a_page, flip_a_manifest], ids=lambda each: each.__name__
+)
+@pytest.mark.parametrize("name", ["bronze.frames", "silver.trades"])
+def test_what_needs_a_file_that_is_not_whole_is_not_checked_and_all_else_is(
+    store: Path, audited: Audit, damage: Callable[..., str], name: str
+) -> None:
+    """No cheap check reads that column, and bronze is scanned by PyIceberg."""
+    told = damage(store, name, "payload" if name == "bronze.frames" else "message_id")
+    found = audited(deep=True, now=now() + 2 * DAY)
+    assert list(found) == list(RULES)
+    assert told in found["A10"].offenders[0]
+    needed = {"A12", "A15"} if name == "silver.trades" else {"A15"}
+    for check in needed:
+        assert found[check].verdict == "not checked"
+        assert found[check].note == f"{name} cannot be read as a whole: see A10"
+    assert found["A13"].verdict == "holds"
+
+
+@pytest.mark.parametrize("which", ["metadata", "manifest list"])
+@pytest.mark.parametrize("harm", ["gone", "flipped"])
+def test_a_table_that_cannot_be_opened_is_named_with_its_file(
+    store: Path, audited: Audit, which: str, harm: str
+) -> None:
+    found = table(store, "silver.gaps")
+    snapshot = found.current_snapshot()
+    assert snapshot is not None
+    location = snapshot.manifest_list if which == "manifest list" else found.metadata_location
+    path = Path(location.removeprefix("file://"))
+    if harm == "gone":
+        path.unlink()
+    else:
+        flip(path, path.stat().st_size // 2)
+    with pytest.raises(LakeError) as raised:
+        audited()
+    said = "is not there" if harm == "gone" else "cannot be opened"
+    assert said in str(raised.value)
+    assert "silver.gaps" in str(raised.value)
+    assert str(path) in str(raised.value)
 
 
 def test_a_store_without_tables_is_no_verdict(tmp_path: Path) -> None:

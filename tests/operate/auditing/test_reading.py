@@ -7,7 +7,6 @@ import pytest
 
 from connectors.catalog import open_catalog
 from operate.auditing.auditor import steady
-from operate.auditing.findings import Offences
 from operate.auditing.reading import Changed, batches, between, journal, opened
 from schemas import Trade
 
@@ -20,7 +19,7 @@ def test_a_file_that_has_left_its_table_is_no_damage(store: Path) -> None:
     catalog.load_table("silver.trades").delete(f"platform_sequence <= {file.upper}")
     Path(file.path.removeprefix("file://")).unlink()
     with pytest.raises(Changed):
-        list(batches(catalog, found, file, ("symbol",), Offences()))
+        list(batches(catalog, found, file, ("symbol",)))
 
 
 def test_it_begins_again_when_a_table_changes() -> None:
@@ -43,7 +42,7 @@ def test_a_column_that_a_file_does_not_have_is_null(store: Path) -> None:
         change.add_column("later", change._schema.find_type("symbol"))
     again = opened(catalog)[Trade]
     assert again is not None
-    rows = next(batches(catalog, again, again.files[0], ("symbol", "later"), Offences()))
+    rows = next(batches(catalog, again, again.files[0], ("symbol", "later")))
     assert rows["later"].null_count == rows.num_rows > 0
 
 
