@@ -298,6 +298,10 @@ def batches(catalog: Catalog, found: Opened, file: File, names: Sequence[str]) -
         with source.open() as stream, pq.ParquetFile(stream) as parquet:
             if parquet.metadata.num_rows != file.rows:
                 broken[file.path] = f"{parquet.metadata.num_rows:,} rows instead of {file.rows:,}"
+            if others := renumbered(found.table, parquet.schema_arrow):
+                broken[file.path] = (
+                    f"{', '.join(others)}: the table has another column of that name, read as null"
+                )
             present = set(parquet.schema_arrow.names)
             later = {
                 name: schema_to_pyarrow(found.table.schema().find_type(name))
@@ -315,6 +319,17 @@ def batches(catalog: Catalog, found: Opened, file: File, names: Sequence[str]) -
         still = loaded(catalog, found.record_type)
         if still is None or file.path not in {each.path for each in still.files}:
             raise Changed(file.path)
+
+
+def renumbered(table: Table, present: pa.Schema) -> list[str]:
+    """The columns that a file has under another number than its table: readers go by numbers, we by names."""
+    numbers = {column.name: str(column.field_id).encode() for column in table.schema().fields}
+    return [
+        column.name
+        for column in present
+        if column.name in numbers
+        and (column.metadata or {}).get(b"PARQUET:field_id", numbers[column.name]) != numbers[column.name]
+    ]
 
 
 def by_shard(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:

@@ -212,6 +212,18 @@ def drop_a_manifest(store: Path) -> str:
     return f"{path}: is not there"
 
 
+def make_a_column_anew(store: Path) -> str:
+    """Drop it and add it again, as other engines may: what was in it nobody reads any more."""
+    found = table(store, "silver.trades")
+    kind = found.schema().find_type("trade_id")
+    with found.update_schema(allow_incompatible_changes=True) as change:
+        change.delete_column("trade_id")
+    with found.update_schema() as change:
+        change.add_column("trade_id", kind)
+    path = a_file(store, "silver.trades")
+    return f"{path}: trade_id: the table has another column of that name, read as null"
+
+
 def edit_a_count_of_rows(store: Path) -> str:
     say(store, "silver.quotes", lambda token: counted(token, **{"rows_silver.quotes": 1}))
     return "silver.quotes binance-0: "
@@ -437,6 +449,7 @@ DAMAGES: dict[Callable[[Path], str], str] = {
     flip_a_page_of_ids: "A10",
     flip_a_manifest: "A8 A10",
     drop_a_manifest: "A8 A10",
+    make_a_column_anew: "A10",
     edit_a_count_of_rows: "A8",
     edit_a_count_of_messages: "A4",
     edit_a_count_of_frames: "A3",
