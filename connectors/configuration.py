@@ -195,6 +195,7 @@ EXPECTED = {
     "dict_type": "a table",
     "model_type": "a table",
     "too_short": "at least one",
+    "string_too_short": "something",
 }
 BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 

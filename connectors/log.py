@@ -8,8 +8,9 @@ import os
 import re
 import sys
 from collections.abc import MutableMapping
+from contextlib import suppress
 from io import UnsupportedOperation
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.typing import Processor
@@ -34,6 +35,7 @@ def start(level: str, stream: TextIO | None = None) -> None:
     """Send the log of this process to a stream (stderr) from here on."""
     stream = stream or own(sys.stderr)
     readable = stream.isatty()
+    stream = cast("TextIO", Forgiving(stream))
     processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -51,6 +53,21 @@ def start(level: str, stream: TextIO | None = None) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=stream),
         cache_logger_on_first_use=False,
     )
+
+
+class Forgiving:
+    """A stream that loses what cannot be written: a full disk, or a reader that is gone, ends nothing."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):  # the second is what a closed stream says
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def own(stream: TextIO) -> TextIO:

@@ -193,16 +193,22 @@ def row(
 def facts(directory: Path) -> dict[str, object]:
     """How much a journal holds."""
     from connectors.journal import writer
-    from connectors.segments import inspect, iso, lost, removed, segment_paths
+    from connectors.segments import JournalError, inspect, iso, lost, removed, segment_paths
 
     name, ended = writer(directory)
-    inspected = [inspect(path) for path in segment_paths(directory)]
-    held = [found for found in inspected if found.next_position > found.header.first]
+    inspected, unreadable = [], []
+    for path in segment_paths(directory):
+        try:
+            inspected.append(inspect(path))
+        except JournalError as error:
+            unreadable.append(str(error))
+    whole = [] if unreadable else inspected  # a reader would stumble over the others
+    held = [found for found in whole if found.next_position > found.header.first]
     oldest = next(frames(directory, held[0].header.first))[0] if held else None
     newest = next(frames(directory, held[-1].next_position - 1))[0] if held else None
     return {
         "shard": directory.name,
-        "segments": len(inspected),
+        "segments": len(inspected) + len(unreadable),
         "bytes": sum(found.bytes for found in inspected),
         "frames": sum(found.next_position - found.header.first for found in inspected),
         "first": oldest.position if oldest else None,
@@ -213,7 +219,7 @@ def facts(directory: Path) -> dict[str, object]:
         "lost": sum(extent.last - extent.first + 1 for extent in lost(directory)),
         "writer": name,
         "ended": ended,
-        "damaged": damage(directory, inspected),
+        "damaged": "; ".join(unreadable) or damage(directory, inspected),
     }
 
 

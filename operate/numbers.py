@@ -7,6 +7,8 @@ import click
 
 # The highest first port: those behind it must exist too.
 PORT_MAX = 65_500
+# Microseconds until the year 33658.
+TIME_DIGITS_MAX = 18
 
 
 class FiniteRange(click.FloatRange):
@@ -29,7 +31,8 @@ class Moment(click.ParamType[int]):
 
         text = str(value)
         try:
-            return int(text) if text.isascii() and text.isdigit() else clock_time(text)
+            is_number = text.isascii() and text.isdigit() and len(text) <= TIME_DIGITS_MAX
+            return int(text) if is_number else clock_time(text)
         except Refused:
             self.fail(
                 f"{text!r} is neither microseconds nor a time like 2026-11-21T09:30:00Z", param, context

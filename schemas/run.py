@@ -32,7 +32,8 @@ class Run(Struct, gc=False):
     times: list[int]
     prices: Sequence[str]  # as the venue wrote them
     quantities: Sequence[str]
-    price_nanos: list[int]  # the same in units of 10**-9; 0 where that is not above zero or not exact
+    price_nanos: list[int]  # the same in units of 10**-9; 0 where that is not above zero or not exact;
+    # nothing where decoding would have to read them for it: validation does
     quantity_nanos: list[int]
     sides: list[Side]
     wires: Sequence[Any]  # the venue's messages

@@ -58,8 +58,10 @@ def numbers(texts: Sequence[str], field: str) -> Sequence[str]:
 
 
 def repeating(found: Sequence[str] | Sequence[msgspec.Raw], field: str) -> tuple[Sequence[str], list[int]]:
-    """The plain digits and the nanos of numbers that often repeat, as prices do, or Refused."""
+    """The plain digits of numbers that often repeat, as prices do, or Refused; and their nanos, if cheap."""
     texts = texts_of(found)
+    if texts is not found:
+        return numbers(texts, field), []
     nanos = list(map(_known.get, texts))
     missed = nanos.count(None)
     if missed * FEW > len(texts):
@@ -75,6 +77,8 @@ def repeating(found: Sequence[str] | Sequence[msgspec.Raw], field: str) -> tuple
 def varying(found: Sequence[str] | Sequence[msgspec.Raw], field: str) -> tuple[Sequence[str], list[int]]:
     """The same of numbers that rarely repeat: they are read together, where they have as many places."""
     texts = texts_of(found)
+    if texts is not found:
+        return numbers(texts, field), []  # a venue that writes numbers leaves their last noughts out
     places = len(texts[0]) - texts[0].find(".") - 1
     joined = " ".join(texts) + " "
     if 0 < places <= NANO_PLACES and _of_places(places)(joined) and joined.count(" ") == len(texts):

@@ -8,6 +8,7 @@ from dataflows.steps.numbers import all_positive, is_plain
 from schemas import DeadLetter, Quote, Record, Trade
 from schemas.health import Reason
 from schemas.money import units
+from schemas.nanos import Nanos
 from schemas.run import Run
 
 VERSION = 1
@@ -35,6 +36,7 @@ class Validate:
     def __init__(self, state: tuple[int] | None, *, symbols: frozenset[str] | None = None) -> None:
         assert state is None or state == (VERSION,)
         self._symbols = symbols
+        self._nanos = Nanos()
 
     def step(self, batch: Batch) -> Batch:
         records = batch.records
@@ -85,6 +87,8 @@ class Validate:
 
     def _all_good(self, run: Run) -> bool:
         """Whether no trade breaks a rule; a no is for `_trade` to judge. Ids and words of runs are short."""
+        run.price_nanos = run.price_nanos or list(map(self._nanos.__getitem__, run.prices))
+        run.quantity_nanos = run.quantity_nanos or list(map(self._nanos.__getitem__, run.quantities))
         return (
             all(run.price_nanos)  # none is below zero
             and all(run.quantity_nanos)

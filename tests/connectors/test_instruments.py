@@ -14,6 +14,7 @@ from connectors.resilience import Policy
 from connectors.rest import Rest
 from connectors.venues import VENUES
 from connectors.venues.protocol import Instrument, instrument
+from simulator.venues import FACES
 
 SHIPPED = (instrument("binance", "BTCUSDT", "BTC", "USDT"), instrument("binance", "ETHUSDT", "ETH", "USDT"))
 
@@ -35,7 +36,7 @@ def find(
     return found, [line["taken_from"] for line in lines]
 
 
-@pytest.mark.parametrize("name", list(VENUES))
+@pytest.mark.parametrize("name", FACES)
 def test_the_venue_is_asked_and_its_answer_kept(
     name: str, venues: Any, policy: Policy, tmp_path: Path
 ) -> None:

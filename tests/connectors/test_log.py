@@ -1,5 +1,6 @@
 """What may be said, and in which form."""
 
+import errno
 import io
 import json
 from collections.abc import Iterator
@@ -34,6 +35,17 @@ def test_machines_get_json_with_time_and_level() -> None:
     (line,) = lines(stream)
     assert str(line.pop("timestamp")).endswith("Z")
     assert line == {"event": "connection opened", "level": "info", "venue": "binance", "connection": 7}
+
+
+def test_what_cannot_be_written_is_lost_and_nothing_else() -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    for stream in (Full(), io.StringIO()):
+        start("info", stream)
+        stream.close()
+        get_logger().info("nobody hears this")
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from dataflows.steps.batch import batch_of
 from schemas import Gap, Trade
 from schemas.run import records_of
 from simulator.server import SimulatedVenues
+from simulator.venues import FACES
 
 Venues = Callable[..., AbstractContextManager[SimulatedVenues]]
 
@@ -165,7 +166,7 @@ def repairing(capturing: Any) -> Callable[..., AbstractContextManager[Flow]]:
     return start
 
 
-@pytest.mark.parametrize("name", VENUES)
+@pytest.mark.parametrize("name", FACES)
 def test_lost_frames_are_found_asked_for_and_repaired(
     name: str, venues: Venues, repairing: Any, until: Any
 ) -> None:

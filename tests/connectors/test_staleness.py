@@ -19,6 +19,7 @@ from connectors.venues import VENUES
 from connectors.venues.protocol import Instrument, instrument
 from schemas import Quote
 from simulator.market import Moment
+from simulator.venues import FACES
 
 IDLE = 0.9
 
@@ -37,7 +38,7 @@ def asked(sim: Any, symbol: str) -> int:
 # One symbol.
 
 
-@pytest.mark.parametrize("venue", VENUES)
+@pytest.mark.parametrize("venue", FACES)
 def test_a_symbol_that_falls_silent_beside_others_is_noticed_and_its_stream_replaced(
     venue: str, venues: Any, capturing: Any, until: Any, attentive: Policy
 ) -> None:
@@ -173,7 +174,7 @@ def test_only_a_trade_or_what_may_be_one_is_heard(
     assert not watching.is_mute
 
 
-@pytest.mark.parametrize("venue", VENUES)
+@pytest.mark.parametrize("venue", FACES)
 def test_every_trade_of_a_venue_names_its_symbol_as_we_look_for_it(
     venue: str, venues: Any, capturing: Any, until: Any
 ) -> None:

@@ -201,6 +201,14 @@ def test_stat_does_not_take_a_dead_writer_for_a_living_one(
     Journal.open(directory, exchange="kraken", shard="kraken-0", now=NOW).close()
 
 
+def test_stat_has_a_row_for_what_is_no_journal(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = segment_paths(directory)[0]
+    path.write_bytes(b"\0" * 10)
+    (found,) = rows(capsys, "stat", directory, code=1)
+    assert str(found["damaged"]).endswith("is not a journal segment")
+    assert found["segments"] == len(segment_paths(directory))
+
+
 @pytest.mark.parametrize("first", [1, 5])
 def test_stat_marks_what_is_damaged(directory: Path, capsys: pytest.CaptureFixture[str], first: int) -> None:
     path = segment_path(directory, first)
