@@ -255,7 +255,7 @@ def converted(annotation: Any, text: str) -> Any:
     """The text of a variable as tape.toml would type it; what does not fit stays text, to be refused."""
     if get_origin(annotation) is tuple and not text.lstrip().startswith("["):
         return [part.strip() for part in text.split(",") if part.strip()]
-    if annotation in (bool, int, float) or get_origin(annotation) is tuple:
+    if annotation in (bool, int, float) or get_origin(annotation) in (tuple, dict):
         try:
             return json.loads(text)
         except ValueError:

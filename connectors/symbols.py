@@ -14,6 +14,8 @@ from connectors.venues.shipped import shipped_instruments
 # What is captured when nobody says otherwise.
 SYMBOLS: Mapping[str, tuple[str, ...]] = {name: venue.symbols for name, venue in VENUES.items()}
 
+# What is longer is no symbol, and hides what is said of it.
+SHOWN_MAX = 60
 SYMBOL = re.compile(r"[A-Z0-9]{1,20}-[A-Z0-9]{2,20}")
 
 
@@ -23,7 +25,7 @@ def canonical(symbol: str) -> str:
         raise ValueError(f'unknown symbol "{symbol}" (did you mean "{meant}"?)')
     if SYMBOL.fullmatch(symbol):
         return symbol
-    raise ValueError(f'expected symbols as BASE-QUOTE, got "{symbol}" (try "{suggest_symbol(symbol)}")')
+    raise ValueError(f'expected symbols as BASE-QUOTE, got "{symbol[:SHOWN_MAX]}" (try "{suggest_symbol(symbol)}")')
 
 
 @cache

@@ -69,6 +69,7 @@ def test_tape_toml_of_the_working_directory_is_read(tmp_path: Path, monkeypatch:
         ("TAPE_VENUES__KRAKEN__REST_URLS", "http://[::1]:80", "venues.kraken.rest_urls", ["http://[::1]:80"]),
         ("TAPE_CAPTURE__IDLE_SECONDS", "0", "capture.idle_seconds", 0.0),
         ("TAPE_SIMULATOR__SEED", "7", "simulator.seed", 7),
+        ("TAPE_LAKE__RETENTION_DAYS", '{"silver.quotes": 9}', "lake.retention_days.silver.quotes", 9),
     ],
 )
 def test_a_variable_becomes_what_its_key_wants(variable: str, text: str, key: str, value: object) -> None:
