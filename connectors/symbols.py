@@ -25,7 +25,8 @@ def canonical(symbol: str) -> str:
         raise ValueError(f'unknown symbol "{symbol}" (did you mean "{meant}"?)')
     if SYMBOL.fullmatch(symbol):
         return symbol
-    raise ValueError(f'expected symbols as BASE-QUOTE, got "{symbol[:SHOWN_MAX]}" (try "{suggest_symbol(symbol)}")')
+    given, meant = symbol[:SHOWN_MAX], suggest_symbol(symbol)
+    raise ValueError(f'expected symbols as BASE-QUOTE, got "{given}" (try "{meant}")')
 
 
 @cache
