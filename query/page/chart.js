@@ -142,6 +142,7 @@ export class Chart {
     this.changed.clear();
     const bars = [...this.bars.values()].sort((one, other) => one.time - other.time);
     this.last = bars.at(-1);
+    this.drawn = new Set(this.bars.keys());
     this.candles.setData(bars.map((bar) => this.candle(bar)));
     this.volume.setData(bars.map((bar) => this.column(bar)));
     this.shade.setData(bars.map((bar) => this.shaded(bar)));
@@ -160,6 +161,8 @@ export class Chart {
   drawChanged() {
     if (this.bars.size > KEPT) return this.trim();
     const times = [...this.changed].sort((one, other) => one - other);
+    // A window between others that begins late, with a repaired trade, has no place yet.
+    if (times.some((time) => time < this.last?.time && !this.drawn.has(time))) return this.drawAll();
     this.changed.clear();
     let signs = false;
     for (const time of times) {
@@ -170,6 +173,7 @@ export class Chart {
       this.volume.update(this.column(bar), past);
       this.shade.update(this.shaded(bar), past);
       if (!past) this.last = bar;
+      this.drawn.add(time);
       signs ||= past || bar.missing > 0 || bar.row.revision > 0;
     }
     if (signs) this.sign([...this.bars.values()].sort((one, other) => one.time - other.time));

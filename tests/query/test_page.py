@@ -128,6 +128,16 @@ def test_the_tape_and_the_last_bar_move(page: Seen, script: Script) -> None:
     assert page.text("#price") == "64,999.50"
 
 
+def test_a_window_that_begins_late_takes_its_place(page: Seen, script: Script) -> None:
+    late = script.bars[MARKET].pop(-10)
+    page.page.reload()
+    page.until(lambda: page.page.locator("#trades li").count() == 60)
+    script.tell("bars", late | {"revision": 1})
+    page.until(lambda: coloured(page, "--repaired") > 5)  # it is there, and was revised
+    script.tell("bars", script.bars[MARKET][-1] | {"trade_count": 251})
+    page.says("#legend", "251 trades")
+
+
 def test_a_hole_is_seen_to_open_and_to_close(page: Seen, script: Script) -> None:
     row = row_of("binance BTC-USDT")
     script.venues["binance"] |= {"state": "repairing", "open_gaps": 1, "open_ids": 28}

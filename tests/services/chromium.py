@@ -82,8 +82,10 @@ def seen(
         found.page.on("console", lambda said: said.type == "error" and found.complaints.append(said.text))
         found.page.goto(f"{origin}/")
         yield found
-        assert [url for url in found.requests if not url.startswith(f"{origin}/")] == []
+        elsewhere = [url for url in found.requests if not url.startswith(f"{origin}/")]
+        assert not elsewhere, elsewhere
         # A server that is stopped or has nothing yet is no fault of the page.
-        assert [said for said in found.complaints if "Failed to load resource" not in said] == []
+        said = [said for said in found.complaints if "Failed to load resource" not in said]
+        assert not said, said
     finally:
         context.close()
