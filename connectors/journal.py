@@ -126,6 +126,7 @@ class Journal:
         blocks, those of the blocks before the failure. Going on with the rest is safe.
         """
         assert self._file is not None, "the journal is closed"
+        failpoint("journal.append")
         try:
             if self._unfinished:
                 self._restore()

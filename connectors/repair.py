@@ -169,6 +169,7 @@ class Repairer:
         self.policy = policy
         self.logger = logger.bind(shard=shard)
         self.works: list[Work] = []
+        self._is_silent = False  # the venue did not answer when it was asked last
         # What a replay tells up to here was open long ago.
         self.listens_from = newest_position()
 
@@ -214,6 +215,12 @@ class Repairer:
             work.due = now + round(delay * MICROSECONDS)
         return True
 
+    def _say_once(self, silence: str) -> None:
+        """Say when the venue begins to be silent, and when that is over, not each time that it is asked."""
+        if bool(silence) != self._is_silent:
+            self._is_silent = bool(silence)
+            self.logger.info(silence or "repairs are answered again")
+
     def give_up(self, work: Work, reason: Reason) -> None:
         """Write down that the span will not come; the work stays until the flow names no hole of it."""
         work.given_up = True
@@ -235,9 +242,10 @@ class Repairer:
             try:
                 answer = await self.rest.ask(request, patience_seconds=self.policy.unanswered_seconds)
             except Unanswered as error:
-                self.logger.info("repair unanswered", symbol=span.symbol, why=str(error))
+                self._say_once(f"repairs are unanswered: {error}")
                 work.unanswered = True
                 break
+            self._say_once("")
             work.requests += 1
             header = PageHeader(listed.native, span.first, span.last, span.since, request, answer.status)
             payload = pack_page(header, answer.body)

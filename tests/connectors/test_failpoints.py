@@ -4,13 +4,16 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from time import monotonic
 
 import pytest
 
 from connectors import failpoints
 from connectors.failpoints import Failed, failpoint, parse
+from dataflows.chain import Chain
 
+ROOT = Path(__file__).parent.parent.parent
 # What the call of a function that does nothing costs several times over; measured: 28 ns.
 OFF_SECONDS_MAX = 1e-6
 
@@ -50,3 +53,11 @@ def test_it_kills_as_the_environment_says() -> None:
     )
 
     assert (ended.returncode, ended.stdout) == (-signal.SIGKILL, "1\n1\n")
+
+
+def test_every_name_is_a_place() -> None:
+    steps = {f"{step}.{where}" for step in Chain._fields for where in ("batch", "snapshot")}
+    folders = ("connectors", "dataflows", "operate", "tests/campaigns")
+    texts = [path.read_text() for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    missing = {name for name in failpoints.NAMES if not any(f'failpoint("{name}")' in text for text in texts)}
+    assert missing == steps

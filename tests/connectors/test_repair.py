@@ -243,7 +243,11 @@ def test_what_the_venue_no_longer_has_ends_as_lost(venues: Venues, repairing: An
 def test_a_venue_that_does_not_answer_is_asked_again_and_then_given_up(
     venues: Venues, repairing: Any, until: Any
 ) -> None:
-    with venues(rate=50, venues=["binance"]) as sim, repairing(sim, "binance") as flow:
+    with (
+        capture_logs() as said,
+        venues(rate=50, venues=["binance"]) as sim,
+        repairing(sim, "binance") as flow,
+    ):
         until(lambda: len(flow.trades) > 20)
         sim.rest_fail("binance", 500, times=1_000)
         sim.drop_next("binance", 2)
@@ -251,6 +255,7 @@ def test_a_venue_that_does_not_answer_is_asked_again_and_then_given_up(
         assert {gap.reason for gap in lost} == {"unanswered"}
         asked = [what for _, what, _ in sim.oracle["binance"].requests if "historicalTrades" in what]
         assert len(asked) > 1
+    assert sum(line["event"].startswith("repairs are unanswered") for line in said) == 1
 
 
 def test_an_answer_that_no_frame_can_hold_is_refused_and_capture_goes_on(

@@ -6,8 +6,10 @@ import msgspec
 import pytest
 
 from dataflows.steps.batch import Batch, batch_of
-from dataflows.steps.validate import AHEAD_MAX, BEHIND_MAX, CALENDAR_FIRST, Validate
+from dataflows.steps.validate import AHEAD_MAX, BEHIND_MAX, CALENDAR_FIRST, DAY, Validate
 from schemas import DeadLetter, Record
+from schemas.run import records_of
+from tests.schemas.test_run import run_of_frames
 
 NOW = 1_760_000_000_000_000
 
@@ -120,3 +122,30 @@ def test_a_symbol_must_be_one_of_those_known_where_they_are(kit: Any) -> None:
         "symbol 'BTC-USDT'",
         "BTC-USDT",
     )
+
+
+@pytest.mark.parametrize(
+    ("times", "received"),
+    [
+        ((NOW + AHEAD_MAX + 1, NOW + DAY), (NOW, NOW + DAY)),  # ahead of its own frame, not of the other
+        ((NOW, NOW + DAY - BEHIND_MAX - 1), (NOW, NOW + DAY)),  # behind its own frame, not behind the other
+    ],
+)
+def test_in_a_run_each_time_is_judged_by_its_own_frame(
+    times: tuple[int, int], received: tuple[int, int]
+) -> None:
+    run, _ = run_of_frames(2)
+    run.times, run.received = list(times), list(received)
+    run.frames = [
+        msgspec.structs.replace(frame, received=when)
+        for frame, when in zip(run.frames, received, strict=True)
+    ]
+    batch = Batch("binance-0", 1, 2, list(run.frames), [run], {})
+    Validate(None).step(batch)
+    refused = [one for one in records_of(batch.records) if isinstance(one, DeadLetter)]
+    assert [(letter.reason, letter.received) for letter in refused] == [
+        ("time", when)
+        for time, when in zip(times, received, strict=True)
+        if not when - BEHIND_MAX <= time <= when + AHEAD_MAX
+    ]
+    assert len(refused) == 1
