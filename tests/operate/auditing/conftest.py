@@ -9,14 +9,18 @@ import pytest
 from bytewax.recovery import init_db_dir
 
 from connectors.catalog import open_catalog
+from connectors.tokens import Token
 from operate.auditing.auditor import audit
+from operate.auditing.facts import ORDER, Commit, Facts, TableFacts
 from operate.auditing.findings import Finding
 from operate.auditing.reading import Asked
+from schemas.iceberg import TABLES
 from tests.campaigns.recorded import record
 from tests.campaigns.running import Job, command
 
 ROOT = Path(__file__).parent.parent.parent.parent
 SHARDS = ("binance-0", "binance-1")
+SHARD = SHARDS[0]
 FRAMES = 900
 
 Audit = Callable[..., dict[str, Finding]]
@@ -59,3 +63,15 @@ def audited(store: Path) -> Audit:
         return {each.check: each for each in audit(open_catalog(store), store, asked, deep=deep, now=now)}
 
     return ask
+
+
+def token(position: int, rows: int, table: str = "silver.trades", **changes: int) -> Token:
+    return Token("store", 1, "writer", position, {f"rows_{table}": rows}, **changes)
+
+
+def nothing() -> Facts:
+    return Facts({each: TableFacts(TABLES[each].name) for each in ORDER}, {}, {})
+
+
+def made(number: int, said: Token, added: int, operation: str = "append") -> Commit:
+    return Commit(number, number, operation, {SHARD: said}, added, 0)
