@@ -131,15 +131,17 @@ def read(stream: BinaryIO) -> bytes:
     """The next piece that the parent has sent."""
     length = stream.read(LENGTH.size)
     if len(length) < LENGTH.size:
-        sys.exit(0)  # nobody needs us any more
+        os._exit(0)  # nobody needs us any more
     return stream.read(LENGTH.unpack(length)[0])
 
 
 def complain(mistake: Mistake) -> int:
     """Say why not."""
     sys.stderr.buffer.write(msgspec.json.encode(mistake))
+    sys.stderr.buffer.flush()
     return 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # Whatever others want to do at an exit, they may not any more, and would say so behind our last words.
+    os._exit(main())

@@ -71,6 +71,7 @@ def running(tmp_path: Path) -> Iterator[list[Process]]:
             each.end(signal.SIGINT)
 
 
+@pytest.mark.long
 def test_a_real_market_moves_loses_ids_finds_them_and_outlives_its_server(
     browser: "Browser", running: list[Process], tmp_path: Path
 ) -> None:
