@@ -129,13 +129,14 @@ def findings(directory: Path) -> Iterator[dict[str, object]]:
 
     gone: list[Lost | Removed] = [*lost(directory), *removed(directory)]
     paths = segment_paths(directory)
-    expected = 1
+    expected, own = 1, ""
     for path in paths:
         while hole := missing(expected, first_position(path) - 1, gone):
             yield row(directory, "missing", first=hole[0], last=hole[1])
             expected = hole[1] + 1
         try:
             found = inspect(path)
+            own = require_own(found, own)
         except JournalError as error:
             yield row(directory, "damaged", file=path.name, offset=0, detail=str(error))
             expected = first_position(path)
@@ -196,10 +197,12 @@ def facts(directory: Path) -> dict[str, object]:
     from connectors.segments import JournalError, inspect, iso, lost, removed, segment_paths
 
     name, ended = writer(directory)
-    inspected, unreadable = [], []
+    inspected, unreadable, own = [], [], ""
     for path in segment_paths(directory):
         try:
-            inspected.append(inspect(path))
+            found = inspect(path)
+            own = require_own(found, own)
+            inspected.append(found)
         except JournalError as error:
             unreadable.append(str(error))
     whole = [] if unreadable else inspected  # a reader would stumble over the others
@@ -221,6 +224,16 @@ def facts(directory: Path) -> dict[str, object]:
         "ended": ended,
         "damaged": "; ".join(unreadable) or damage(directory, inspected),
     }
+
+
+def require_own(found: "Inspection", own: str) -> str:
+    """Whose a segment is, or JournalError where those before it are another's."""
+    from connectors.segments import JournalError
+
+    whose = f"{found.header.exchange} {found.header.shard}"
+    if own and whose != own:
+        raise JournalError(f"{found.path.name} is of {whose}, not of {own}", hint="move it away")
+    return whose
 
 
 def damage(directory: Path, inspected: "list[Inspection]") -> str | None:

@@ -14,7 +14,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -146,7 +145,7 @@ def run_and_watch(
         from operate.answering import answering
 
         decision = decide(settings.mode, settings.data_dir, venues_of(settings))
-        click.echo(decision.said, err=True)
+        heard(decision.said)
         directory = store(settings.data_dir, decision.kind)
         board, look = watch(settings, directory)
         words = ["operate", *session.words(), "run", "--no-table", f"--{decision.kind}"]
@@ -298,11 +297,17 @@ def saying(flow: "Popen[str]", say: Callable[[str], None]) -> "Iterator[deque[st
         listening.join(STOP_SECONDS)
 
 
+def heard(line: str) -> None:
+    """Say it to whoever still listens: nothing ends because nobody does."""
+    with suppress(OSError):
+        click.echo(line, err=True)
+
+
 @contextmanager
 def drawing(is_terminal: bool) -> "Iterator[tuple[Draw, Callable[[str], None]]]":
     """How rows and words are put on this output."""
     if not is_terminal:
-        yield print_lines, partial(click.echo, err=True)
+        yield print_lines, heard
         return
     from rich.console import Group
     from rich.live import Live

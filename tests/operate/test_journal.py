@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -199,6 +200,22 @@ def test_stat_does_not_take_a_dead_writer_for_a_living_one(
     assert str(found["writer"]).startswith(f"process {child.pid} on ")
     assert found["ended"] == iso(NOW + 5)
     Journal.open(directory, exchange="kraken", shard="kraken-0", now=NOW).close()
+
+
+def test_a_segment_of_another_shard_is_damage(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = segment_paths(directory)
+    other = directory.with_name("binance-7")
+    journal = Journal.open(other, exchange="binance", shard="binance-7", now=1)
+    journal.append([(1, 1, 1, "data", b"x")])
+    journal.close()
+    shutil.copy(segment_paths(other)[0], paths[0])
+    assert len(paths) > 1
+    assert cli.run(["journal", "verify", str(directory), "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    verdicts = [row["verdict"] for row in told if row["verdict"] != "missing"]
+    assert verdicts == ["sound"] + ["damaged"] * (len(paths) - 1)
+    (found,) = rows(capsys, "stat", directory, code=1)
+    assert str(found["damaged"]).endswith("is of kraken kraken-0, not of binance binance-7")
 
 
 def test_stat_has_a_row_for_what_is_no_journal(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
