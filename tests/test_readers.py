@@ -1,7 +1,6 @@
 """Others read the tables that our flow writes, and find the same rows in them."""
 
 import subprocess
-import sys
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -14,6 +13,7 @@ from pyiceberg.table import Table
 
 from connectors.catalog import open_catalog
 from tests.campaigns.recorded import record
+from tests.campaigns.running import Job, command
 
 LACKING = "not installed (pip install --no-deps -r requirements-services.txt)"
 daft = pytest.importorskip("daft", reason=f"daft is {LACKING}")
@@ -34,9 +34,8 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
     record(directory, SHARDS, FRAMES, 1)
     (directory / "recovery").mkdir()
     init_db_dir(directory / "recovery", 2)
-    subprocess.run(
-        [sys.executable, "-m", "tests.connectors.test_lake_flow", str(directory)], cwd=ROOT, check=True
-    )
+    job = Job(str(directory), recovery=str(directory / "recovery"), sink="lake")
+    subprocess.run(command(job), cwd=ROOT, check=True)
     return open_catalog(directory).load_table("silver.trades")
 
 

@@ -125,6 +125,7 @@ def complete(trades: list[Trade]) -> bool:
     return all(sorted(found) == list(range(min(found), max(found) + 1)) for found in ids.values())
 
 
+@pytest.mark.long
 def test_over_kills_every_hole_is_filled_and_no_question_is_asked_twice(
     tmp_path: Path, venues: SimulatedVenues
 ) -> None:

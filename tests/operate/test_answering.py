@@ -60,6 +60,7 @@ def children_of(process: int) -> dict[str, int]:
     return found
 
 
+@pytest.mark.long
 def test_one_address_survives_the_death_of_the_api_and_all_is_gone_at_the_end(
     tmp_path: Path, taken: int
 ) -> None:

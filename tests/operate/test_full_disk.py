@@ -154,6 +154,7 @@ def last_made(sim: SimulatedVenues) -> dict[str, int]:
     return {symbol: sim.oracle["binance"].series(symbol)[-1][1] for symbol in SYMBOLS}
 
 
+@pytest.mark.long
 def test_a_disk_that_fills_up_is_waited_for(small_disk: Path) -> None:
     with started(small_disk) as (sim, run):
         run.fill(leave=ROOM_BYTES // 2)

@@ -24,6 +24,7 @@ COMMANDS = {
 }
 
 
+@pytest.mark.long
 def test_who_was_stopped_keeps_the_store_and_goes_on(store: Store) -> None:
     store.shards = ("binance-0", "coinbase-0")
     first = store.start(environment={"TAPE_VENUES__KRAKEN__ENABLED": "false"})
@@ -62,6 +63,7 @@ def refused(store: Store, words: list[str], environment: dict[str, str]) -> str:
     return store.said()
 
 
+@pytest.mark.long
 def test_whose_shards_moved_to_another_host_appends_nothing_more(store: Store, tmp_path: Path) -> None:
     tables = {
         "TAPE_LAKE__CATALOG": f"sqlite:///{tmp_path}/shared.db",

@@ -279,6 +279,7 @@ def control_c(store: Store) -> None:
     assert "Traceback" not in store.said()
 
 
+@pytest.mark.long
 def test_an_old_copy_doubles_nothing_and_torn_files_are_made_again_though_journals_are_gone(
     store: Store, tmp_path: Path
 ) -> None:

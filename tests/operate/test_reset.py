@@ -152,6 +152,7 @@ def test_the_files_of_a_store_that_was_copied_stay(data: Path, tmp_path: Path, m
     assert found.num_rows == expected(Trade, SHARDS, FRAMES).num_rows
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", PLACES)
 def test_cut_short_it_goes_on_and_another_store_in_the_same_place_is_left_alone(
     kind: str, lake_servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -183,6 +183,7 @@ def test_an_unknown_symbol_is_told_with_what_was_meant(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())  # nobody was asked and nothing was decided
 
 
+@pytest.mark.long
 def test_killed_and_started_again_it_resumes_where_it_was(tmp_path: Path, runs: list[Run]) -> None:
     runs.append(Run(tmp_path))
     runs[0].until("connected")

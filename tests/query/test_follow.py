@@ -106,6 +106,7 @@ def reader_of(data: Path) -> Reader:
     return Reader(open_catalog(directory), directory, "simulated")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_asked_all_the_time_each_trade_is_told_once_and_none_vanishes(flow: Flow) -> None:
     flow.start()

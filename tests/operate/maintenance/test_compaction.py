@@ -128,6 +128,7 @@ def test_files_of_another_engine_are_rewritten_as_ours(filled: Any, later: int) 
     assert filled.wrong() == []
 
 
+@pytest.mark.long
 def test_a_stream_and_its_compaction_hinder_each_other_and_lose_nothing(
     filled: Any, beside: Any, later: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,7 @@ def generate(served: Served, seed: int, directory: Path, words: list[str]) -> in
     return int(made[1].replace(",", ""))
 
 
+@pytest.mark.long
 def test_requests_that_nobody_thinks_of_are_answered_as_described(
     served: Served, seed: int, tmp_path: Path
 ) -> None:

@@ -74,6 +74,7 @@ def trades_of(heard: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for one in heard if one["event"] == "trades" for row in one["rows"]]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_every_trade_is_heard_once_across_disconnects(running: Path, serving: Callable[..., Served]) -> None:
     served = serving(data_dir=running)
