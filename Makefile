@@ -2,8 +2,8 @@
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# One more than the smallest machine that we promise to test on has: many tests wait for processes of theirs.
-WORKERS ?= 3
+# As many as the smallest machine that we promise to test on has.
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check lint types contracts format bench bench-compare live-check kill services interop prove fuzz schema requirements python clean
