@@ -7,7 +7,7 @@ the last event that he has, and gets what landed since, once. An id says how far
 import asyncio
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -86,6 +86,7 @@ class Seen(NamedTuple):
 
 Landed = dict[str, list[Seen]]  # by what is followed
 Asked = dict[tuple[Wish, tuple[tuple[int, int], ...]], list[Row]]  # bars that one look has asked for
+Told = tuple[bytes, Marks]  # what one listener is to hear of a look, and how far he is then
 
 
 class Listener:
@@ -171,37 +172,41 @@ class Hub:
             while self._listeners:
                 listeners, with_health = list(self._listeners), clock() - self._health_at >= HEALTH_SECONDS
                 try:
-                    chunks = await self._lane.run(partial(self._look, listeners, with_health=with_health))
+                    told = await self._lane.run(partial(self._look, listeners, with_health=with_health))
                 except (TapeError, duckdb.IOException, *OUTAGES) as error:
                     structlog.get_logger().warning("a look at the tables failed", problem=str(error))
+                    # How far it came nobody knows: each goes on from what he has heard.
+                    self._seen = None
+                    for listener in listeners:
+                        listener.is_new = True
                 else:
                     self._health_at = clock() if with_health else self._health_at
-                    for listener, chunk in zip(listeners, chunks, strict=True):
+                    for listener, (chunk, marks) in zip(listeners, told, strict=True):
+                        listener.marks, listener.is_new = marks, False
                         listener.hear(chunk)
                 await asyncio.sleep(LOOK_SECONDS)
         finally:
             for listener in self._listeners:
                 listener.end("the server stops; come back")
 
-    def _look(self, listeners: list[Listener], *, with_health: bool) -> list[bytes]:
-        """What each is to hear of what has landed."""
+    def _look(self, listeners: list[Listener], *, with_health: bool) -> list[Told]:
+        """What each is to hear of what has landed. Who waits for it may give up, so they stay as they are."""
         reader, asked = self._reader(), Asked()
-        if reader is not self._seen:  # the first look, or after a fresh start
-            for one in listeners if self._seen is not None else ():
-                one.marks, one.is_new = None, True
+        afresh = self._seen not in (None, reader)  # the tables were begun anew
+        if reader is not self._seen:
             self._seen = reader
             self._followers = {name: Follower(reader, kind, Scope()) for name, kind in FOLLOWED.items()}
         landed = look(self._followers)
         marks = {name: dict(follower.marks) for name, follower in self._followers.items()}
-        heard = [b"".join(events(reader, one, landed, marks, asked)) for one in listeners]
+        told = [tell(reader, one, landed, marks, asked, afresh=afresh) for one in listeners]
         if not with_health:
-            return heard
+            return told
         rows = texts(health_now(reader, Scope()).rows)
         return [
-            chunk + event("health", {"rows": [row for row in rows if one.wish.is_of_venue(row)]})
+            (chunk + event("health", {"rows": [row for row in rows if one.wish.is_of_venue(row)]}), heard)
             if "health" in one.wish.events
-            else chunk
-            for chunk, one in zip(heard, listeners, strict=True)
+            else (chunk, heard)
+            for (chunk, heard), one in zip(told, listeners, strict=True)
         ]
 
 
@@ -216,20 +221,24 @@ def look(followers: Mapping[str, Follower]) -> Landed:
     return found
 
 
-def events(reader: Reader, listener: Listener, landed: Landed, now: Marks, asked: Asked) -> Iterator[bytes]:
+def tell(
+    reader: Reader, listener: Listener, landed: Landed, now: Marks, asked: Asked, *, afresh: bool
+) -> Told:
     """What one listener has not heard. Bars come first and may come again: only what follows them counts."""
-    wish, before = listener.wish, listener.marks
-    if before is not None and listener.is_new and away(before, now) <= FRAMES_MAX:
+    wish, before = listener.wish, None if afresh else listener.marks
+    is_new = afresh or listener.is_new
+    said: list[bytes] = []
+    if before is not None and is_new and away(before, now) <= FRAMES_MAX:
         followers = {name: Follower(reader, kind, Scope()) for name, kind in FOLLOWED.items()}
         for name, follower in followers.items():
             follower.marks = dict(before.get(name, {}))
         landed = look(followers)
         now = {name: follower.marks for name, follower in followers.items()}
-    elif before is None or listener.is_new:
+    elif before is None or is_new:
         if before is not None:
-            yield event("behind", {"detail": "too much has landed meanwhile; the routes have it"}, now)
+            said.append(event("behind", {"detail": "too much has landed meanwhile; the routes have it"}, now))
         landed, before = {}, now
-        yield event("", None, now)
+        said.append(event("", None, now))
     own = {
         name: [
             one for one in landed.get(name, ())
@@ -237,19 +246,15 @@ def events(reader: Reader, listener: Listener, landed: Landed, now: Marks, asked
         ]
         for name in FOLLOWED
     }  # fmt: skip
-    listener.marks = {
-        name: {**before.get(name, {}), **later(before.get(name, {}), now[name])} for name in now
-    }
-    if "bars" in wish.events and (rows := bars_of(reader, wish, own, asked, is_new=listener.is_new)):
-        yield event("bars", {"rows": rows})
-    listener.is_new = False
+    marks = {name: {**before.get(name, {}), **later(before.get(name, {}), now[name])} for name in now}
+    if "bars" in wish.events and (rows := bars_of(reader, wish, own, asked, is_new=is_new)):
+        said.append(event("bars", {"rows": rows}))
     if own["trades"] and "trades" in wish.events:
-        trades = {
-            name: before.get(name, {}) if name == "gaps" else marks for name, marks in listener.marks.items()
-        }
-        yield event("trades", {"rows": [one.row for one in own["trades"]]}, trades)
+        trades = {name: before.get(name, {}) if name == "gaps" else mark for name, mark in marks.items()}
+        said.append(event("trades", {"rows": [one.row for one in own["trades"]]}, trades))
     if own["gaps"] and "gaps" in wish.events:
-        yield event("gaps", {"rows": [gap(one.row) for one in own["gaps"]]}, listener.marks)
+        said.append(event("gaps", {"rows": [gap(one.row) for one in own["gaps"]]}, marks))
+    return b"".join(said), marks
 
 
 def later(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:

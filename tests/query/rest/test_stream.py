@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from connectors.catalog import open_catalog
+from connectors.catalog import LakeError, open_catalog
+from connectors.errors import TapeError
+from query.answer import Answer
 from query.files import Scope
 from query.reader import Reader
 from query.rest import stream
@@ -155,6 +157,34 @@ def test_who_was_away_gets_all_that_landed_and_who_was_too_long_is_told(
     late = asyncio.run(first(nothing)).decode()
     assert "event: behind" in late
     assert "event: trades" not in late
+
+
+@pytest.mark.parametrize("fault", [LakeError("away"), Unready("slow", hint="", seconds=1)])
+def test_what_a_failed_look_had_found_is_told_by_the_next(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch, fault: TapeError
+) -> None:
+    looks = iter([fault])
+    health_now = stream.health_now
+
+    def fails_once(reader: Reader, scope: Scope) -> Answer:
+        for one in looks:
+            raise one
+        return health_now(reader, scope)
+
+    monkeypatch.setattr(stream, "health_now", fails_once)
+
+    async def first(last: str) -> bytes:
+        hub = Hub(lambda: kept.reader, 1)
+        chunks = await hub.listen(ALL, last)
+        said = [await anext(chunks), await anext(chunks)]
+        hub.close()
+        return b"".join(said)
+
+    said = asyncio.run(first("")).decode()
+    assert next(looks, None) is None
+    assert [line for line in said.splitlines() if line.startswith("event")] == [
+        "event: start", "event: bars", "event: health",
+    ]  # fmt: skip
 
 
 def test_who_reads_too_slowly_is_let_go() -> None:
