@@ -30,7 +30,7 @@ from sqlalchemy.exc import DatabaseError, IntegrityError, InterfaceError, Operat
 from connectors import files
 from connectors.errors import TapeError
 from connectors.servers import catalog_properties, refusal, store_properties, words
-from connectors.slots import Store
+from connectors.slots import Store, locked
 from schemas.iceberg import TABLES, iceberg_schema, partition_spec, sort_order
 
 # The name under which SQL catalogs keep our tables: other engines give it as the catalog's name.
@@ -130,6 +130,17 @@ def at_once(opened: Callable[[], Catalog]) -> Catalog:
             hint="see whether its servers run; set lake.catalog, lake.warehouse or lake.store_endpoint",
         ) from error
     return catalog
+
+
+def make_tables(catalog: Catalog, store: Store, directory: Path) -> None:
+    """All tables, made by one process of the store at a time.
+
+    A REST catalog may tell each of two that it made a table, keep the later one, and forget with the other
+    what has been written to it.
+    """
+    with locked(directory, "tables.lock"):
+        for record_type in TABLES:
+            open_table(catalog, record_type, store)
 
 
 def open_table(catalog: Catalog, record_type: type[Struct], store: Store) -> Table:

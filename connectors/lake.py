@@ -21,7 +21,7 @@ from msgspec import Struct
 from pyiceberg.catalog import Catalog
 
 from connectors.callbacks import said_first
-from connectors.catalog import LakeError
+from connectors.catalog import LakeError, make_tables
 from connectors.closing import Life
 from connectors.courier import Courier
 from connectors.durable import Durable
@@ -89,6 +89,7 @@ class Lake(FixedPartitionedSink[Any, State]):
 
     def _tables(self) -> list[LakeTable]:
         catalog, writer = self._opened(), str(uuid.uuid4())
+        make_tables(catalog, self._store, self._directory)
         return [LakeTable(catalog, record_type, self._store, writer) for record_type in TABLES]
 
     def close(self, seconds: float) -> bool:

@@ -2,13 +2,14 @@
 
 import threading
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from pyiceberg.exceptions import ForbiddenError, ServiceUnavailableError
 from pyiceberg.schema import Schema
 from pyiceberg.types import LongType, NestedField, StringType, TimestamptzType
 
-from connectors.catalog import PROPERTIES, LakeError, is_outage, open_catalog, open_table
+from connectors.catalog import PROPERTIES, LakeError, is_outage, make_tables, open_catalog, open_table
 from connectors.slots import Store, open_store
 from schemas import DeadLetter, Frame, Gap, Trade
 from schemas.iceberg import TABLES, iceberg_schema
@@ -42,17 +43,20 @@ def test_a_table_is_made_as_it_is_described(record_type: type, store: Store, tmp
 
 @everywhere
 def test_many_may_be_first(place: Place, store: Store, tmp_path: Path) -> None:
-    made = []
-    threads = [
-        threading.Thread(target=lambda: made.append(open_table(place.open(tmp_path), Frame, store)))
-        for _ in range(4)
-    ]
+    made: list[list[UUID]] = []
+
+    def first() -> None:
+        catalog = place.open(tmp_path)
+        make_tables(catalog, store, tmp_path)
+        tables = [catalog.load_table(listed.name) for listed in TABLES.values()]
+        made.append([table.metadata.table_uuid for table in tables])
+
+    threads = [threading.Thread(target=first) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len({str(table.metadata.table_uuid) for table in made}) == 1
-    assert len(made) == 4
+    assert made == [made[0]] * 4
 
 
 @everywhere
