@@ -41,6 +41,8 @@ PULSE_SECONDS = 0.2
 STALL_SECONDS_MAX = 0.15
 # How close to the end of its epoch a partition begins the pause: some looks, or one large batch.
 PAUSE_SECONDS_BEFORE_END = 0.05
+# How many epochs one that cannot pause sleeps at a stretch: over the end of its epoch, which is due in less.
+SLEEP_EPOCHS = 0.7
 # How often a disk that refuses is asked again.
 RETRY_SECONDS = 1.0
 
@@ -167,7 +169,7 @@ class JournalPartition(StatefulSourcePartition[tuple[str, Batch | Pulse], State]
         self._snapshot_at: float | None = None
         self._behind_seconds = 0.0  # how much later than we another process ends its epochs
         self._behind_since = 0.0
-        self._asleep_until = 0.0  # by the wall clock, which is the engine's
+        self._asleep_until = 0.0
         self._next_pulse = 0.0
         self._is_behind = False  # there was more than one batch takes
         self._is_last = False
@@ -210,8 +212,10 @@ class JournalPartition(StatefulSourcePartition[tuple[str, Batch | Pulse], State]
     @said_first
     def next_awake(self) -> datetime | None:
         """At once while there is more, else a look later; at once too when in step again."""
-        if self._asleep_until:
-            return datetime.fromtimestamp(self._asleep_until, UTC)
+        asleep = self._asleep_until - monotonic()
+        # Only the end of the epoch must be slept through: until then we read, and can be told to stop.
+        if 0 < asleep <= SLEEP_EPOCHS * self._reading.epoch_seconds:
+            return datetime.fromtimestamp(time() + asleep, UTC)
         if not self._idle:
             return None
         return datetime.fromtimestamp(time() + IDLE_SECONDS, UTC)
@@ -273,16 +277,15 @@ class JournalPartition(StatefulSourcePartition[tuple[str, Batch | Pulse], State]
 
     def _fall_into_step(self, waited: float) -> None:
         """Plan to end later epochs when the others do, if they end theirs later than we do."""
-        deliberate, self._asleep_until = self._asleep_until > 0, 0.0
         self._behind_seconds = 0.0
-        if self._reading.alone or deliberate or waited <= STALL_SECONDS_MAX:
+        if self._reading.alone or waited <= STALL_SECONDS_MAX or monotonic() < self._asleep_until:
             return
         epoch = self._reading.epoch_seconds
         if waited < epoch - PAUSE_SECONDS_BEFORE_END:
             self._behind_seconds, self._behind_since = waited, monotonic()
         else:
             # This epoch ends at once, as would all later ones: half a one more, and the rest is a pause.
-            self._asleep_until = time() + 1.5 * epoch
+            self._asleep_until = monotonic() + 1.5 * epoch
 
     def _pause(self, left: float) -> None:
         """End this epoch as late as the others do theirs, once; another partition may have done it for us."""
