@@ -138,6 +138,17 @@ def read_segment_header(path: Path, data: bytes) -> SegmentHeader:
     )
 
 
+def oldest_header(directory: Path) -> SegmentHeader:
+    """Whose a journal is and where it begins, as its oldest segment says; JournalError without any."""
+    paths = segment_paths(directory)
+    if not paths:
+        raise JournalError(
+            f"no journal in {directory}", hint="name the directory of a shard, such as journal/binance-0"
+        )
+    with disk_errors("read", directory, JournalError), paths[0].open("rb") as file:
+        return read_segment_header(paths[0], file.read(SEGMENT_HEADER_BYTES_MAX))
+
+
 def damaged(path: Path, offset: int) -> JournalError:
     """The error for bytes that were durable once: dropping them would lose what was acknowledged."""
     return JournalError(

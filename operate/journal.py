@@ -210,7 +210,7 @@ def facts(directory: Path) -> dict[str, object]:
     oldest = next(frames(directory, held[0].header.first))[0] if held else None
     newest = next(frames(directory, held[-1].next_position - 1))[0] if held else None
     return {
-        "shard": directory.name,
+        "shard": inspected[0].header.shard if inspected else directory.name,
         "segments": len(inspected) + len(unreadable),
         "bytes": sum(found.bytes for found in inspected),
         "frames": sum(found.next_position - found.header.first for found in inspected),
@@ -256,21 +256,14 @@ def damage(directory: Path, inspected: "list[Inspection]") -> str | None:
 def frames(directory: Path, position: int | None) -> Iterator[list["Frame"]]:
     """The frames of a journal from a position on, else from the oldest, to where it ends now."""
     from connectors.journal import JournalReader
-    from connectors.segments import (
-        SEGMENT_HEADER_BYTES_MAX,
-        first_position,
-        read_segment_header,
-        segment_paths,
-    )
+    from connectors.segments import oldest_header
 
-    oldest = segment_paths(directory)[0]
-    with oldest.open("rb") as file:
-        header = read_segment_header(oldest, file.read(SEGMENT_HEADER_BYTES_MAX))
+    header = oldest_header(directory)
     reader = JournalReader(
         directory,
         exchange=header.exchange,
         shard=header.shard,
-        position=max(position or 1, first_position(oldest)) - 1,
+        position=max(position or 1, header.first) - 1,
     )
     try:
         while taken := reader.read(READ_FRAMES):

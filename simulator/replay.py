@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, Self
 import msgspec
 from websockets.frames import Opcode
 
-from connectors.errors import TapeError, unknown
+from connectors.errors import unknown
 from connectors.journal import JournalReader
-from connectors.segments import segment_paths
+from connectors.segments import oldest_header
 from connectors.venues.protocol import Instrument
 from schemas import Frame
 from simulator import http, websocket
@@ -144,14 +144,10 @@ class ReplayedVenue:
 
     def __init__(self, directory: Path, *, speed: float = 1.0, port: int = 0) -> None:
         """`speed` multiplies the recorded pace; 0: as fast as the client reads."""
-        self.directory, self.shard = directory, directory.resolve().name
-        self.venue = self.shard.rpartition("-")[0]
-        if self.venue not in FACES and not segment_paths(directory):
-            raise TapeError(
-                f"no journal in {directory}", hint="name the directory of a shard, such as journal/binance-0"
-            )
+        self.directory, self.recorded = directory, oldest_header(directory)
+        self.venue = self.recorded.exchange
         if self.venue not in FACES:
-            raise unknown("venue", self.venue or self.shard, FACES)
+            raise unknown("venue", self.venue, FACES)
         self.face, self.speed, self.port = FACES[self.venue], speed, port
         found = survey(self.venue, self.frames())
         self.began = found.began
@@ -160,7 +156,8 @@ class ReplayedVenue:
         self.listeners: dict[Client, Listener] = {}
 
     def frames(self) -> Iterable[Frame]:
-        reader = JournalReader(self.directory, exchange=self.venue, shard=self.shard)
+        shard, position = self.recorded.shard, self.recorded.first - 1
+        reader = JournalReader(self.directory, exchange=self.venue, shard=shard, position=position)
         while frames := reader.read(READ_FRAMES):
             yield from frames
         reader.close()

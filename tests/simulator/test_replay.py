@@ -169,6 +169,16 @@ def test_raw_and_milliseconds_are_written_from_what_was_recorded_combined() -> N
     assert binance(payload, (False, False))[1] == (b'{"e":"trade","E":1767225600123,"T":1767225600123,"t":1}')
 
 
-def test_a_folder_of_no_venue_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TapeError):
+def test_a_journal_says_itself_whose_it_is(tmp_path: Path, seed: int) -> None:
+    copy = recorded(tmp_path, "kraken-3", among_others(frames("kraken", seed, 40)))
+    copy = copy.rename(tmp_path / "monday")
+    replayed = ReplayedVenue(copy)
+    assert replayed.venue == "kraken"
+    assert [frame.shard for frame in replayed.frames()][::10] == ["kraken-3"] * 5
+
+
+def test_what_is_no_journal_of_a_venue_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TapeError, match="no journal in"):
         ReplayedVenue(tmp_path)
+    with pytest.raises(TapeError, match="unknown venue 'okx'"):
+        ReplayedVenue(recorded(tmp_path, "okx-0", [("data", b"{}")]))
