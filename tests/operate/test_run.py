@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from connectors import children
 from connectors.errors import TapeError
 from connectors.positions import expected_position
+from connectors.segments import newest_position
 from connectors.settings import LakeSettings, Settings
 from operate import cli
 from operate import run as run_module
@@ -267,3 +268,31 @@ def test_the_flow_has_its_tables_looked_after_until_it_ends(
         refused()
     words = ["operate", "--log-level", "debug", "maintain", "all", "--schedule", "--yes", "--live"]
     assert started == stopped == [words] * maintain
+
+
+@pytest.mark.parametrize("reader", ["gone", "full"])
+def test_a_run_goes_on_when_nobody_reads_what_it_says(tmp_path: Path, reader: str) -> None:
+    reading, said = os.pipe() if reader == "gone" else (-1, os.open("/dev/full", os.O_WRONLY))
+    process = subprocess.Popen(
+        [*TAPE, "run", "--simulated", "--no-table"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=said,
+        env=os.environ | {"TAPE_DATA_DIR": str(tmp_path), "PYTHONPATH": str(ROOT), "TAPE_API__PORT": "0"},
+    )
+    os.close(said)
+    if reader == "gone":
+        assert os.read(reading, 65_536)
+        os.close(reading)
+    journal, deadline = tmp_path / "simulated" / "journal" / "binance-0", time.monotonic() + PATIENCE_SECONDS
+    try:
+        # By then the flow, the API and their log have all wanted to say something.
+        while not journal.is_dir() or newest_position(journal) < 200:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_SECONDS) == 0
+    finally:
+        process.kill()
+        process.wait()
