@@ -5,10 +5,14 @@ ValueError with what could have been meant.
 """
 
 from collections.abc import Callable
+from ipaddress import AddressValueError, IPv6Address
+from string import ascii_letters, digits
 from urllib.parse import urlsplit
 
 # Hosts to which talking without encryption is no risk: this machine.
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+# Of names, and of addresses of both kinds with the zone that the second may have.
+HOST_LETTERS = frozenset(ascii_letters + digits + ".:-_%")
 
 
 def address(schemes: tuple[str, str]) -> Callable[[str], str]:
@@ -28,6 +32,19 @@ def address(schemes: tuple[str, str]) -> Callable[[str], str]:
         return url
 
     return check
+
+
+def known_host(name: str) -> str:
+    """What can be listened on, or ValueError: a name or an address, without scheme and port."""
+    problem = f'expected a host name or an address, got "{name}" (try "{LOOPBACK[1]}")'
+    if not name or not set(name) <= HOST_LETTERS:
+        raise ValueError(problem)
+    if ":" in name:
+        try:
+            IPv6Address(name)
+        except AddressValueError:  # perhaps a name with a port
+            raise ValueError(problem) from None
+    return name
 
 
 web_address = address(("http", "https"))

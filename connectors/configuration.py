@@ -128,10 +128,12 @@ class Reading:
                 except (OSError, UnicodeDecodeError) as error:
                     self.problems.append(f"{variable}: {'.'.join(key)}: cannot read the file: {error}")
                     continue
-            if not put(self.values, key, converted(annotation_at(self.model, key), text)):
-                self.problems.append(f"{variable}: {'.'.join(key)}: {key[-1]} is not inside a table")
-                continue
-            self.origins[key] = variable
+            given = converted(annotation_at(self.model, key), text)
+            for each, value in each_named(self.model, key, given):
+                if put(self.values, each, value):
+                    self.origins[each] = variable
+                else:
+                    self.problems.append(f"{variable}: {'.'.join(each)}: {each[-1]} is not inside a table")
 
     def place(self, key: Key, path: Path) -> str:
         """Where a key was set."""
@@ -195,7 +197,6 @@ EXPECTED = {
     "dict_type": "a table",
     "model_type": "a table",
     "too_short": "at least one",
-    "string_too_short": "something",
 }
 BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 
@@ -251,11 +252,27 @@ def is_secret(annotation: Any) -> bool:
     return annotation is SecretStr or SecretStr in get_args(annotation)
 
 
+def each_named(model: Any, key: Key, value: Any) -> Iterator[tuple[Key, Any]]:
+    """What a variable sets: its own key, or all that a table of settings in JSON names."""
+    if isinstance(value, dict) and holds_settings(annotation_at(model, key)):
+        for name, inner in value.items():
+            yield from each_named(model, (*key, name), inner)
+    else:
+        yield key, value
+
+
+def holds_settings(annotation: Any) -> bool:
+    """Whether it is a table of settings, or of such tables."""
+    inside = get_args(annotation)[1] if get_origin(annotation) is dict else annotation
+    return isinstance(inside, type) and issubclass(inside, BaseModel)
+
+
 def converted(annotation: Any, text: str) -> Any:
     """The text of a variable as tape.toml would type it; what does not fit stays text, to be refused."""
     if get_origin(annotation) is tuple and not text.lstrip().startswith("["):
         return [part.strip() for part in text.split(",") if part.strip()]
-    if annotation in (bool, int, float) or get_origin(annotation) in (tuple, dict):
+    is_json = annotation in (bool, int, float) or get_origin(annotation) in (tuple, dict)
+    if is_json or holds_settings(annotation):
         try:
             return json.loads(text)
         except ValueError:

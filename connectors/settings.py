@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from connectors.addresses import address, known_catalog, known_warehouse, web_address
+from connectors.addresses import address, known_catalog, known_host, known_warehouse, web_address
 from connectors.errors import nearest
 from connectors.faults import known_faults
 from connectors.symbols import SYMBOLS, canonical, parse_symbols
@@ -256,9 +256,8 @@ class LakeSettings(Section):
 class MetricsSettings(Section):
     """`[metrics]`: where /metrics, /healthz and /readyz are served."""
 
-    host: str = Field(
+    host: Annotated[str, AfterValidator(known_host)] = Field(
         default="127.0.0.1",
-        min_length=1,
         description="address to listen on; by default for this machine only",
     )
     port: Whole = Field(
@@ -273,9 +272,8 @@ class ApiSettings(Section):
     """`[api]`: where questions are answered over HTTP, and how much anybody may ask."""
 
     serve: Switch = Field(default=True, description="`tape run` answers while it runs")
-    host: str = Field(
+    host: Annotated[str, AfterValidator(known_host)] = Field(
         default="127.0.0.1",
-        min_length=1,
         description="address to listen on; another than this machine's own only where there are keys",
     )
     port: Whole = Field(

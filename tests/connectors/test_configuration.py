@@ -70,11 +70,29 @@ def test_tape_toml_of_the_working_directory_is_read(tmp_path: Path, monkeypatch:
         ("TAPE_CAPTURE__IDLE_SECONDS", "0", "capture.idle_seconds", 0.0),
         ("TAPE_SIMULATOR__SEED", "7", "simulator.seed", 7),
         ("TAPE_LAKE__RETENTION_DAYS", '{"silver.quotes": 9}', "lake.retention_days.silver.quotes", 9),
+        ("TAPE_LAKE", '{"commit_seconds": 2}', "lake.commit_seconds", 2.0),
+        ("TAPE_VENUES", '{"kraken": {"enabled": false}}', "venues.kraken.enabled", False),
+        ("TAPE_VENUES__KRAKEN", '{"symbols": ["SOL-USD"]}', "venues.kraken.symbols", ["SOL-USD"]),
+        ("TAPE_METRICS__HOST", "fe80::1%eth0", "metrics.host", "fe80::1%eth0"),
     ],
 )
 def test_a_variable_becomes_what_its_key_wants(variable: str, text: str, key: str, value: object) -> None:
     told = {row[0]: row[1:] for row in load(environment={variable: text}).rows()}
     assert told[key] == (value, variable)
+
+
+def test_a_table_in_a_variable_leaves_what_it_does_not_name(tmp_path: Path) -> None:
+    file = written(tmp_path, "[lake]\ncommit_seconds = 3\ntag_days = 4")
+    environment = {"TAPE_LAKE": '{"commit_seconds": 2, "tag_day": 1}', "TAPE_METRICS": "9464"}
+    with pytest.raises(SettingsError) as told:
+        load(file, environment)
+    assert sorted(str(told.value).splitlines()) == [
+        "TAPE_LAKE: lake.tag_day: unknown key (did you mean tag_days?)",
+        "TAPE_METRICS: metrics: expected a table, got 9464",
+    ]
+    told_by = {row[0]: row[1:] for row in load(file, {"TAPE_LAKE": '{"commit_seconds": 2}'}).rows()}
+    assert told_by["lake.commit_seconds"] == (2.0, "TAPE_LAKE")
+    assert told_by["lake.tag_days"] == (4, f"{file}:3")
 
 
 EVERYTHING_WRONG = """\
@@ -139,7 +157,14 @@ def test_every_problem_is_told_at_once_with_its_place_and_the_nearest_valid_valu
         ("mode = live", "tape.toml: Invalid value (at line 1, column 8)"),
         ("venues = 3", "tape.toml:1: venues: expected a table, got 3"),
         ("[venues.zzz]", f"tape.toml:1: venues.zzz: unknown venue (known: {', '.join(VENUES)})"),
-        ('[metrics]\nhost = ""', 'tape.toml:2: metrics.host: expected something, got "" (try "127.0.0.1")'),
+        *(
+            (
+                f'[metrics]\nhost = "{host}"',
+                f'tape.toml:2: metrics.host: expected a host name or an address, got "{host}" '
+                '(try "127.0.0.1")',
+            )
+            for host in ("", " ", "localhost:9464", "::1]", "http://x")
+        ),
         (
             "[venues.kraken]\nsymbols = []",
             "tape.toml:2: venues.kraken.symbols: expected at least one, got []",
