@@ -17,6 +17,7 @@ run: .venv/run.stamp ## Run Tapekeeper: live venues where one answers, else our 
 	@$(BIN)/tape run
 
 test: .venv/services.stamp ## Run all tests; at least 90 % of lines must be covered
+	@$(BIN)/python -m tests.services.jars
 	@$(BIN)/python -m pytest -q -n $(WORKERS) -m "not long" --cov --cov-report=term
 
 check: lint types contracts test ## All that must hold before a commit; what .ci/run runs
@@ -49,12 +50,14 @@ kill: .venv/services.stamp ## Kill the flow again and again and compare what it 
 		$(if $(CATALOG),--sink lake --catalog $(CATALOG))
 
 services: .venv/services.stamp ## Say which real servers tests can start here, and how to get the others
+	@$(BIN)/python -m tests.services.jars
 	@$(BIN)/python -m tests.services.programs
 
 interop: .venv/interop.stamp ## Let Spark read and compact tables that our sink writes (needs Java; fetches 60 MB with Maven)
 	@$(BIN)/python -m tests.interop
 
 prove: .venv/services.stamp ## Run the tests that take minutes each, which `make test` leaves out
+	@$(BIN)/python -m tests.services.jars
 	@$(BIN)/python -m pytest -q -m long --timeout 600
 
 fuzz: .venv/dev.stamp ## Give every decoder a million hostile frames

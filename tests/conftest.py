@@ -11,7 +11,9 @@ from tests.services.programs import NotHere
 
 if TYPE_CHECKING:
     from tests.campaigns.kept import Kept
+    from tests.services.kafka import Cluster, Kafka
     from tests.services.lakes import Servers
+    from tests.services.registry import Registry
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -68,6 +70,33 @@ def lake_servers() -> Iterator["Servers"]:
     from tests.services.lakes import servers  # noqa: PLC0415  # a second, which most runs need not spend
 
     with servers() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator["Kafka"]:
+    """A real broker; a test that harms it heals it."""
+    from tests.services.kafka import kafka as broker  # noqa: PLC0415  # as above
+
+    with broker() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def kafka_cluster() -> Iterator["Cluster"]:
+    """Three real brokers; a test that harms one heals it."""
+    from tests.services.kafka import cluster  # noqa: PLC0415  # as above
+
+    with cluster() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def registry() -> Iterator["Registry"]:
+    """A real Schema Registry; a test takes subjects of its own."""
+    from tests.services.registry import registry as server  # noqa: PLC0415  # as above
+
+    with server() as started:
         yield started
 
 

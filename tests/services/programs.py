@@ -46,7 +46,7 @@ def find_seaweed() -> Path:
 
 
 def find_java() -> Path:
-    """What Spark runs on."""
+    """What Kafka, its registry and Spark run on."""
     found = shutil.which("java")
     if found is None:
         raise NotHere("Java is not installed (Debian: apt-get install openjdk-17-jre-headless)")
@@ -54,11 +54,18 @@ def find_java() -> Path:
 
 
 def find_maven() -> Path:
-    """What fetches Spark's part of Iceberg."""
+    """What fetches Kafka, its registry and Spark's part of Iceberg."""
     found = shutil.which("mvn")
     if found is None:
         raise NotHere("Maven is not installed (Debian: apt-get install maven)")
     return Path(found)
+
+
+def find_kafka() -> Path:
+    """Apache Kafka and a Schema Registry."""
+    from tests.services.jars import kafka_and_registry  # noqa: PLC0415  # it finds Java here
+
+    return kafka_and_registry()
 
 
 def find_chromium() -> Path:
@@ -74,6 +81,7 @@ PROGRAMS: Mapping[str, Callable[[], Path]] = {
     "SeaweedFS": find_seaweed,
     "Java": find_java,
     "Maven": find_maven,
+    "Kafka": find_kafka,
     "Chromium": find_chromium,
 }
 
@@ -109,6 +117,11 @@ class Server:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """Start it without waiting."""
         with self._log.open("ab") as said:
             self._process = subprocess.Popen(
                 self._words,
@@ -119,6 +132,10 @@ class Server:
                 start_new_session=True,  # Ctrl-C is for the tests, which stop it
                 preexec_fn=end_with_parent,  # noqa: PLW1509  # it takes no lock
             )
+
+    def wait(self) -> None:
+        """Wait until it answers; one that does not is ended."""
+        assert self._process is not None
         try:
             self._wait(self._process)
         except BaseException:
@@ -131,6 +148,11 @@ class Server:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{self._words[0]} did not start: {self._log.read_text()[-2_000:]}")
             time.sleep(0.05)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
 
     def stop(self, number: int | None = None) -> None:
         """Stop it and wait until it is gone."""
