@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from connectors.catalog import LakeError, Refused, explained, is_outage
 from connectors.failpoints import failpoint
+from connectors.outages import outlast
 from connectors.publishing import LakeTable, Pending
 
 # Epochs of a shard that may wait to be published: with 5 s each, an outage of a minute goes unnoticed.
@@ -20,8 +21,6 @@ PENDING_MAX = 12
 GATHER_SECONDS = 0.1
 # Rows that make us publish before the time is up: what an epoch of catching up brings.
 ROWS_MAX = 500_000
-# How long an outage is left alone between two attempts.
-OUTAGE_SECONDS_FIRST, OUTAGE_SECONDS_MAX = 0.2, 10.0
 # How late we may see that the process is to end.
 STOP_SECONDS = 0.5
 # A process that is to end may still be beginning: well within the time that it has.
@@ -115,26 +114,17 @@ class Courier:
 
     def outlast(self, doing: str, attempt: Callable[[], T], until: threading.Event | None = None) -> T:
         """Try until it works or nobody wants it; an outage is said when it begins and when it is over."""
-        until = until or self._stop
-        pause, began = OUTAGE_SECONDS_FIRST, 0.0
-        while True:
-            try:
-                with explained():
-                    result = attempt()
-            except Exception as error:
-                # What worked before and is refused now is mended without us: capture must not end for it.
-                waits = is_outage(error) or (isinstance(error, Refused) and self._begun.is_set())
-                if not waits or until.is_set():
-                    raise
-                if not began:
-                    began = time.monotonic()
-                    self._logger.warning(f"cannot {doing}, trying again", problem=str(error))
-                until.wait(pause)
-                pause = min(2 * pause, OUTAGE_SECONDS_MAX)
-            else:
-                if began:
-                    self._logger.info(f"can {doing} again", seconds=round(time.monotonic() - began, 1))
-                return result
+        return outlast(
+            doing,
+            partial(in_our_words, attempt),
+            waits=self._waits,
+            until=until or self._stop,
+            logger=self._logger,
+        )
+
+    def _waits(self, error: Exception) -> bool:
+        """What worked before and is refused now is mended without us: capture must not end for it."""
+        return is_outage(error) or (isinstance(error, Refused) and self._begun.is_set())
 
     def _run(self) -> None:
         try:
@@ -188,3 +178,9 @@ class Courier:
         frames = self.tables[0].tokens
         for shard in due:
             self.published(shard, min(self._durable[shard], frames[shard].position))
+
+
+def in_our_words(attempt: Callable[[], T]) -> T:
+    """The same, but what somebody must do something about is an error of ours."""
+    with explained():
+        return attempt()

@@ -9,11 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     ConfigDict,
     Field,
     SecretStr,
-    Strict,
     ValidationInfo,
     field_validator,
 )
@@ -22,13 +20,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from connectors.addresses import address, known_catalog, known_host, known_warehouse, web_address
 from connectors.errors import nearest
 from connectors.faults import known_faults
+from connectors.kafka_settings import KafkaSettings
+from connectors.sections import Number, Section, Switch, Whole
 from connectors.symbols import SYMBOLS, canonical, parse_symbols
 from connectors.venues.protocol import FRAME_BYTES_MAX
-
-# Text is never taken for a number nor a number for a switch: what is written is what is meant.
-Whole = Annotated[int, Strict()]
-Number = Annotated[float, Strict()]
-Switch = Annotated[bool, Strict()]
 
 
 def known_venue(name: str) -> str:
@@ -50,12 +45,6 @@ def known_table(name: str) -> str:
     meant = nearest(name, tables)
     known = f"did you mean {meant}?" if meant else f"known: {', '.join(tables)}"
     raise ValueError(f"unknown table ({known})")
-
-
-class Section(BaseModel):
-    """A table of tape.toml."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class VenueSettings(Section):
@@ -333,6 +322,7 @@ class Settings(BaseSettings):
     capture: CaptureSettings = CaptureSettings()
     simulator: SimulatorSettings = SimulatorSettings()
     lake: LakeSettings = LakeSettings()
+    kafka: KafkaSettings = KafkaSettings()
     metrics: MetricsSettings = MetricsSettings()
     api: ApiSettings = ApiSettings()
     log: LogSettings = LogSettings()

@@ -22,6 +22,11 @@ symbols = ["BTC-USD", "ETH-USD"]
 [venues.coinbase]
 enabled = true       # false: leave this venue out
 symbols = ["BTC-USD", "ETH-USD"]
+
+# With brokers every record is published to Kafka too, as Avro.
+[kafka]
+bootstrap_servers = []    # such as ["localhost:9092"]; none: no Kafka
+registry_url = "http://localhost:8081"
 """
 
 

@@ -20,7 +20,7 @@ import pytest
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from connectors import courier
+from connectors import courier, outages
 from connectors.catalog import LakeError
 from connectors.slots import open_store
 from connectors.tokens import tokens_of
@@ -52,8 +52,8 @@ def job(place: Place, tmp_path: Path, seed: int) -> Job:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Outages are tried again at once, and what the engine's calls say of our errors is not shown."""
-    monkeypatch.setattr(courier, "OUTAGE_SECONDS_FIRST", 0.01)
-    monkeypatch.setattr(courier, "OUTAGE_SECONDS_MAX", 0.1)
+    monkeypatch.setattr(outages, "SECONDS_FIRST", 0.01)
+    monkeypatch.setattr(outages, "SECONDS_MAX", 0.1)
     with capture_logs():
         yield
 

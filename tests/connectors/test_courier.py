@@ -11,6 +11,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from connectors import courier as couriers
+from connectors import outages
 from connectors.catalog import Refused
 from connectors.courier import Courier
 from connectors.publishing import Pending
@@ -116,7 +117,7 @@ def test_rounds_keep_their_distance_but_for_many_rows(
 
 
 def test_an_outage_is_said_once_and_when_it_is_over(said: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(couriers, "OUTAGE_SECONDS_FIRST", 0.001)
+    monkeypatch.setattr(outages, "SECONDS_FIRST", 0.001)
     with capture_logs() as lines:
         courier = start(said)
         courier.tables[1].errors = [ConnectionError("refused")] * 5  # type: ignore[attr-defined]
@@ -135,7 +136,7 @@ def test_what_is_refused_ends_the_beginning_and_is_waited_for_later(
     said: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Capture must not end because somebody changed a password."""
-    monkeypatch.setattr(couriers, "OUTAGE_SECONDS_FIRST", 0.001)
+    monkeypatch.setattr(outages, "SECONDS_FIRST", 0.001)
     courier = start(said)
     courier.tables[0].errors = [PermissionError("denied")] * 3  # type: ignore[attr-defined]
     courier.freeze("a-0", pending(1))

@@ -16,7 +16,7 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException
 from structlog.testing import capture_logs
 
-from connectors import courier, failpoints, files, publishing, tail
+from connectors import courier, failpoints, files, outages, publishing, tail
 from connectors.catalog import LakeError, open_catalog
 from connectors.failpoints import Failed
 from connectors.slots import open_store
@@ -268,7 +268,7 @@ def test_an_unknown_outcome_is_resolved_by_looking(
         raise error
 
     monkeypatch.setattr(driver.lake.courier.tables[0]._catalog, "commit_table", losing)
-    monkeypatch.setattr(courier, "OUTAGE_SECONDS_FIRST", 0.01)
+    monkeypatch.setattr(outages, "SECONDS_FIRST", 0.01)
     driver.run()
     driver.close()
     assert max(left) < 0
@@ -279,7 +279,7 @@ def test_a_locked_catalog_is_waited_for_and_the_source_with_it(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(courier, "PENDING_MAX", 2)
-    monkeypatch.setattr(courier, "OUTAGE_SECONDS_FIRST", 0.01)
+    monkeypatch.setattr(outages, "SECONDS_FIRST", 0.01)
     driver = Driver(job)
     driver.start()
     lock = sqlite3.connect(Path(job.directory, "catalog.db"), check_same_thread=False)
@@ -319,7 +319,7 @@ def test_a_stop_during_an_outage_leaves_the_rest_to_the_next_start(job: Job) -> 
 
 @pytest.mark.parametrize("victim", ["file", "tail"])
 def test_a_full_disk_is_waited_for(job: Job, victim: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(courier, "OUTAGE_SECONDS_FIRST", 0.01)
+    monkeypatch.setattr(outages, "SECONDS_FIRST", 0.01)
     refused = []
     real: Any = files.FileIO.write if victim == "file" else tail.os.pwrite
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pyiceberg.exceptions import CommitFailedException
 
-from connectors import courier, publishing
+from connectors import outages, publishing
 from connectors.staging import stage
 from operate.maintenance.jobs import Policy
 from operate.maintenance.orphans import jobs, orphans
@@ -42,7 +42,7 @@ def test_what_nothing_names_and_nobody_waits_for_is_an_orphan(filled: Any) -> No
 
 def test_what_the_flow_has_staged_is_never_an_orphan(filled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     filled.drive(60)
-    monkeypatch.setattr(courier, "OUTAGE_SECONDS_FIRST", 0.01)
+    monkeypatch.setattr(outages, "SECONDS_FIRST", 0.01)
     commit = publishing.CachedTransaction.commit_transaction
     driver = Driver(filled.job(200))
     driver.start()
