@@ -106,7 +106,7 @@ def test_the_first_five_minutes(tmp_path: Path) -> None:
             shell.types("audit")
             shell.types("init")
             shell.types("config", "show", "--origin")
-            assert "BTC-USDT" in shell.types("bars", "--symbol", "BTC-USDD", expect=2)
+            assert "BTC-USDT" in shell.types("bars", "--symbol", "BTC-USDDT", expect=2)
         finally:
             run.kill()
             run.wait()
