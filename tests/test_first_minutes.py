@@ -26,6 +26,7 @@ class Shell:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.started: list[subprocess.Popen[bytes]] = []
         self.environment = os.environ | {
             "PYTHONPATH": str(ROOT),
             "TAPE_DATA_DIR": str(directory / "data"),
@@ -49,7 +50,7 @@ class Shell:
 
     def starts(self, output: IO[bytes], *words: str) -> "subprocess.Popen[bytes]":
         """A command that goes on."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "operate", *words],
             cwd=self.directory,
             env=self.environment,
@@ -57,6 +58,14 @@ class Shell:
             stdout=output,
             stderr=output,
         )
+        self.started.append(process)
+        return process
+
+    def close(self) -> None:
+        """End whatever still runs."""
+        for process in self.started:
+            process.kill()
+            process.wait()
 
 
 def until(path: Path, words: str, process: "subprocess.Popen[bytes]") -> str:
@@ -108,5 +117,4 @@ def test_the_first_five_minutes(tmp_path: Path) -> None:
             shell.types("config", "show", "--origin")
             assert "BTC-USDT" in shell.types("bars", "--symbol", "BTC-USDDT", expect=2)
         finally:
-            run.kill()
-            run.wait()
+            shell.close()
