@@ -17,11 +17,10 @@ from dataflows.steps.windows import (
     Window,
     bar_of,
     fold,
-    fold_rows,
     market_of,
-    rows_of,
     traded_of,
     unpacked,
+    window_of,
 )
 from schemas import Bar, Gap, Record, StaleWindow, Tick, Trade
 from schemas.run import Run
@@ -35,8 +34,6 @@ QUIET_SECONDS = 10
 RETENTION_SECONDS = 3_600
 # Closed windows of one interval in a shard: about 150 bytes each in every snapshot, 5 MB.
 WINDOWS_MAX = 30_000
-# Trades of a symbol that wait to be folded, on average: long runs fold fast, but leave the processor's cache.
-PENDING_MEAN = 100
 
 
 class Aggregate:
@@ -57,7 +54,6 @@ class Aggregate:
         self._quiet = int(quiet_seconds * SECOND)
         self._retention = int(retention_seconds * SECOND)
         self._windows_max = windows_max
-        self._waiting = 0
         self._split: tuple[int, Span | None] | None = None  # last id of the gap whose parts come next
         self._books: dict[str, Book] = {}
         self._floors = [0] * len(SIZES)  # starts below are forgotten, whatever the retention
@@ -87,38 +83,39 @@ class Aggregate:
         if edits:
             batch.count("bars", sum(len(rows) for _, rows in edits) - len(edits))
             batch.records = edited(batch.records, edits)
-        if self._waiting > PENDING_MEAN * len(self._books):  # when to fold changes no bar
-            self._settle()
         return batch
 
     def snapshot(self) -> tuple[Any, ...]:
         assert self._split is None  # a gap's parts come right behind it, of the same frame
-        self._waiting = 0
         books = tuple((symbol, book.snapshot()) for symbol, book in self._books.items())
         return VERSION, tuple(self._floors), books
 
-    def _settle(self) -> None:
-        self._waiting = 0
-        for book in self._books.values():
-            book.settle()
-
     def _run(self, run: Run) -> list[Record]:
         """Trades that nearly all only add to the newest window of their symbol."""
-        books = self._books
-        self._waiting += len(run)
         rows: list[Record] = []
-        for place, symbol, time, row in zip(
-            range(len(run)), run.symbols, run.times, rows_of(run), strict=True
+        columns = run.ids, run.times, run.price_nanos, run.quantity_nanos, run.sides, run.received
+        for place, (book, identifier, time, price, quantity, side, received) in enumerate(
+            zip(map(self._books.get, run.symbols), *columns, strict=True)
         ):
-            book = books.get(symbol)
-            if book is not None and book.newest <= time < book.limit:
-                book.newest = time
-                book.pending.append(row)
+            # Adding to a sum at once costs less than to keep the trade and fold many.
+            if book is not None and book.newest <= time < book.limit and book.last < identifier:
+                book.newest, book.last, book.close = time, identifier, price
+                book.notional += price * quantity
+                if side == "BUY":
+                    book.buys += 1
+                    book.bought += quantity
+                else:
+                    book.sales += 1
+                    book.sold += quantity
+                if not book.low <= price <= book.high:
+                    book.low, book.high = min(book.low, price), max(book.high, price)
+                if received > book.received:  # noqa: PLR1730  # a call of max would cost thrice as much
+                    book.received = received
             else:
-                about = run.listed[place], run.frames[place]
-                book = book or self._open(traded_of(*about), time)
-                received, position = run.received[place], about[1].position
-                rows += self._add(book, time, received, 0, run.ids[place], position, fold_rows([row]))
+                frame = run.frames[place]
+                found = book or self._open(traded_of(run.listed[place], frame), time)
+                window = window_of(time, identifier, price, quantity, side)
+                rows += self._add(found, time, received, 0, identifier, frame.position, window)
         return rows
 
     def _trade(self, trade: Trade) -> list[Record]:
@@ -159,8 +156,7 @@ class Aggregate:
         """Close the windows of quiet symbols and issue again what has changed."""
         rows: list[Record] = []
         for book in self._books.values():
-            received = book.pending[-1][-1] if book.pending else book.received
-            if tick.time - received >= self._quiet:
+            if tick.time - book.received >= self._quiet:
                 book.settle()
                 reached = tick.time - self._lateness - self._quiet
                 rows += self._advance(book, reached, tick.platform_sequence)

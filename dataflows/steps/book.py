@@ -7,10 +7,13 @@ stays, packed, for as long as its bar may be issued again.
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from dataflows.steps.windows import SECOND, SIZES, Row, Traded, Window, fold_rows, unpacked
+from dataflows.steps.numbers import NANO
+from dataflows.steps.windows import SECOND, SIZES, Traded, Window, unpacked
 
 # As many as the gap step keeps; beyond it the oldest stop being counted in new bars.
 GAPS_MAX = 10_000
+# No price in nanos is as high.
+LOW_MAX = 10**30
 
 Span = tuple[int, int | None]  # venue times of the trades before and after; None while nothing came after
 GapKey = tuple[int, int, int]  # series, first, last
@@ -20,15 +23,23 @@ class Book:
     """One symbol's windows."""
 
     __slots__ = (
+        "bought",
+        "buys",
         "changed",
+        "close",
         "closed",
         "gaps",
+        "high",
+        "last",
         "limit",
+        "low",
         "newest",
+        "notional",
         "open",
-        "pending",
         "received",
+        "sales",
         "second",
+        "sold",
         "traded",
         "unresolved",
         "watermark",
@@ -39,7 +50,8 @@ class Book:
         self.newest = 0  # highest event time
         self.limit = 0  # event times from newest to below this only add to the window of `second`
         self.second = 0
-        self.pending: list[Row] = []  # trades of `second` that are not folded yet, times never falling
+        self.last = 0  # id of the newest trade, where there is a limit
+        self.clear()
         self.watermark = 0
         self.received = 0  # when the last trade came
         self.open: tuple[dict[int, Window], ...] = tuple({} for _ in SIZES)
@@ -48,12 +60,25 @@ class Book:
         self.gaps: dict[GapKey, Span] = {}
         self.unresolved = False  # a gap waits for the trade after it
 
+    def clear(self) -> None:
+        """Begin to sum up trades that only add to the window of `second`; prices and sizes are nanos."""
+        self.buys = self.sales = self.bought = self.sold = self.notional = self.high = self.close = 0
+        self.low = LOW_MAX
+
     def settle(self) -> None:
-        """Fold what is pending."""
-        if self.pending:
-            self.received = max(self.received, self.pending[-1][-1])
-            self.add(0, self.second, fold_rows(self.pending))
-            self.pending.clear()
+        """Add that sum, whose last trade is the newest, to its window."""
+        if self.buys or self.sales:
+            window = self.open[0][self.second]
+            window.last = self.newest, 0, self.last, str(self.last)
+            window.close = self.close * NANO
+            window.high = max(window.high, self.high * NANO)
+            window.low = min(window.low, self.low * NANO)
+            window.count += self.buys + self.sales
+            window.buy_count += self.buys
+            window.volume += (self.bought + self.sold) * NANO
+            window.buy_volume += self.bought * NANO
+            window.notional += self.notional
+            self.clear()
 
     def add(self, level: int, start: int, window: Window) -> None:
         """Add trades to an open window."""
@@ -64,10 +89,13 @@ class Book:
             known.merge(window)
 
     def set_limit(self, lateness: int) -> None:
-        """Up to which event time a trade can neither close nor open a window."""
-        closing = self.watermark - self.watermark % SECOND + SECOND + lateness
-        overtaken = self.second + SECOND <= self.watermark
-        self.limit = 0 if self.unresolved or overtaken else min(self.second + SECOND, closing)
+        """Up to which event time a trade that comes next can neither close nor open a window."""
+        window = self.open[0].get(self.second)  # None: the watermark has overtaken it
+        self.limit = 0
+        if window is not None and not self.unresolved and not window.last[1]:
+            closing = self.watermark - self.watermark % SECOND + SECOND + lateness
+            self.limit = min(self.second + SECOND, closing)
+            self.last = window.last[2]
 
     def due(self, level: int) -> list[int]:
         """The open windows that the watermark has passed."""
@@ -138,6 +166,8 @@ def restored(state: tuple[Any, ...]) -> Book:
     book = Book(Traded(*traded))
     book.newest, book.limit, book.second, book.watermark, book.received, book.unresolved = numbers
     book.open = tuple({start: unpacked(packed) for start, packed in level} for level in opened)
+    if book.limit:
+        book.last = book.open[0][book.second].last[2]
     book.closed = tuple(dict(level) for level in closed)
     book.changed, book.gaps = dict(changed), dict(gaps)
     return book

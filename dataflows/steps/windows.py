@@ -4,18 +4,16 @@ Folding is exact and its order does not matter: the first and last trade are tol
 sums are whole numbers of 10^-18. So a bar is a function of the set of its trades.
 """
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from operator import mul
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from dataflows.steps.numbers import NANO, product, quotient
 from schemas import Bar, Frame, Trade
-from schemas.fields import AssetClass, Market
+from schemas.fields import AssetClass, Market, Side
 from schemas.money import plain, units
-from schemas.run import Listed, Run
+from schemas.run import Listed
 
 SECOND = 1_000_000
 # Each is a whole number of the one before, so that a window is exactly the sum of smaller ones.
@@ -161,37 +159,13 @@ def key(trade: Trade) -> Key:
     return trade.timestamp, trade.series or 0, trade.source_sequence or 0, trade.trade_id
 
 
-# A trade of a run: time, id, price and quantity in nanos, the part of it that takers bought, receive time.
-Row = tuple[int, int, int, int, int, int]
-
-
-def rows_of(run: Run) -> Iterator[Row]:
-    """The trades of a run as they are folded."""
-    pairs = zip(run.sides, run.quantity_nanos, strict=True)
-    bought = [quantity if side == "BUY" else 0 for side, quantity in pairs]
-    return zip(run.times, run.ids, run.price_nanos, run.quantity_nanos, bought, run.received, strict=True)
-
-
-def fold_rows(rows: Sequence[Row]) -> Window:
-    """The window of some rows in order of their times; of equal times in any order."""
-    times, ids, prices, quantities, bought, _ = zip(*rows, strict=True)
-    first, last = 0, len(rows) - 1
-    if times[0] == times[min(1, last)]:
-        first = min(range(bisect_right(times, times[0])), key=ids.__getitem__)
-    if times[last] == times[last - 1]:
-        last = max(range(bisect_left(times, times[last]), last + 1), key=ids.__getitem__)
+def window_of(time: int, identifier: int, price: int, quantity: int, side: Side) -> Window:
+    """The window of one trade of the first series, whose price and quantity are nanos."""
+    place = time, 0, identifier, str(identifier)
+    price, volume, notional = price * NANO, quantity * NANO, price * quantity
+    bought = side == "BUY"
     return Window(
-        (times[first], 0, ids[first], str(ids[first])),
-        (times[last], 0, ids[last], str(ids[last])),
-        len(rows),
-        len(rows) - bought.count(0),
-        prices[first] * NANO,
-        prices[last] * NANO,
-        max(prices) * NANO,
-        min(prices) * NANO,
-        sum(quantities) * NANO,
-        sum(map(mul, prices, quantities)),
-        sum(bought) * NANO,
+        place, place, 1, int(bought), price, price, price, price, volume, notional, volume if bought else 0
     )
 
 

@@ -71,11 +71,27 @@ def test_a_trade_of_another_series_that_is_not_older_ends_a_gap(kit: Any) -> Non
 
 def test_a_book_is_restored_whole(kit: Any) -> None:
     book = book_of(kit, 77)
-    book.pending = [(1, 1, 100 * 10**9, 10**9, 10**9, 1_001), (5, 2, 100 * 10**9, 10**9, 0, 1_005)]
+    book.add(0, 0, fold([kit.trade(3, 9)]))
+    book.newest = 9
+    book.set_limit(5 * SECOND)
+    assert (book.limit, book.last) == (SECOND, 3)
+    book.newest, book.last, book.close, book.high, book.low = 10, 4, 7, 8, 6
+    book.buys, book.sales, book.bought, book.sold, book.notional = 1, 2, 5, 9, 99
     book.open_gap((0, 5, 7), (100, None))
     book.changed[0, 5] = True
     book.closed[1][0] = b"x"
     state = book.snapshot()
-    assert book.pending == []
-    assert book.received == 1_005
-    assert restored(state).snapshot() == state
+    again = restored(state)
+    assert again.snapshot() == state
+    assert (again.last, again.buys, again.sales) == (4, 0, 0)
+    window = again.open[0][0]
+    assert (window.count, window.buy_count, window.last) == (4, 2, (10, 0, 4, "4"))
+    whole, nano = 10**18, 10**9
+    assert (window.open, window.close, window.high, window.low) == (
+        100 * whole,
+        7 * nano,
+        100 * whole,
+        6 * nano,
+    )
+    assert (window.volume, window.buy_volume) == (whole + 14 * nano, whole + 5 * nano)
+    assert window.notional == 100 * whole + 99

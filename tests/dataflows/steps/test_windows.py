@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dataflows.steps.numbers import NANO
-from dataflows.steps.windows import INTERVALS, bars_of, fold, fold_rows, key, unpacked
+from dataflows.steps.windows import INTERVALS, bars_of, fold, key, unpacked, window_of
 from schemas import Bar, Trade, notional
 from schemas.money import units
 
@@ -107,26 +107,13 @@ def test_any_parts_add_up_to_the_whole(kit: Any, seed: int) -> None:
         assert total.pack() == whole.pack()
 
 
-def test_rows_of_runs_fold_to_what_their_trades_fold_to(kit: Any, seed: int) -> None:
+def test_a_trade_of_a_run_is_a_window_as_the_trade_is(kit: Any, seed: int) -> None:
     chance = random.Random(seed)
-    for count in (1, 2, 3, 5, 19):
-        for _ in range(50):
-            trades = sorted(
-                (some_trade(kit, chance, one, (6, 9)) for one in chance.sample(range(1, 99), count)),
-                key=lambda one: one.timestamp,
-            )
-            rows = [
-                (
-                    one.timestamp,
-                    one.source_sequence,
-                    units(one.price) // NANO,
-                    units(one.quantity) // NANO,
-                    units(one.quantity) // NANO if one.side == "BUY" else 0,
-                    one.ingestion_timestamp,
-                )
-                for one in trades
-            ]
-            assert fold_rows(rows).pack() == fold(trades).pack()
+    for identifier in range(100):
+        trade = some_trade(kit, chance, identifier, (6, 9))
+        price, quantity = units(trade.price) // NANO, units(trade.quantity) // NANO
+        window = window_of(trade.timestamp, identifier, price, quantity, trade.side)
+        assert window.pack() == fold([trade]).pack()
 
 
 def some_trade(kit: Any, chance: random.Random, identifier: int, places: tuple[int, int]) -> Trade:
