@@ -117,27 +117,20 @@ def journals(session: Session, directory: Path | None, shard: str | None) -> Ite
 
 def findings(directory: Path) -> Iterator[dict[str, object]]:
     """What is to be said of each segment of a journal and of what is not there."""
-    from connectors.segments import (
-        JournalError,
-        first_position,
-        inspect,
-        lost,
-        missing,
-        removed,
-        segment_paths,
-    )
+    from connectors.segments import JournalError, first_position, inspect, lost, missing, segment_paths
 
-    gone: list[Lost | Removed] = [*lost(directory), *removed(directory)]
     paths = segment_paths(directory)
     expected, own = 1, ""
     for path in paths:
-        while hole := missing(expected, first_position(path) - 1, gone):
+        while hole := missing(expected, first_position(path) - 1, gone(directory)):
             yield row(directory, "missing", first=hole[0], last=hole[1])
             expected = hole[1] + 1
         try:
             found = inspect(path)
             own = require_own(found, own)
         except JournalError as error:
+            if not path.exists():  # trimmed meanwhile: by now it is among what is gone
+                continue
             yield row(directory, "damaged", file=path.name, offset=0, detail=str(error))
             expected = first_position(path)
             continue
@@ -154,6 +147,13 @@ def findings(directory: Path) -> Iterator[dict[str, object]]:
         expected = found.next_position
     for extent in lost(directory):
         yield row(directory, "lost", first=extent.first, last=extent.last, detail=f"noticed {extent.noticed}")
+
+
+def gone(directory: Path) -> "list[Lost | Removed]":
+    """What a journal does not hold any more, as it is known now: a flow may be trimming it."""
+    from connectors.segments import lost, removed
+
+    return [*lost(directory), *removed(directory)]
 
 
 def judge(found: "Inspection", *, newest: bool, overlap: int) -> tuple[str, str]:
@@ -204,7 +204,8 @@ def facts(directory: Path) -> dict[str, object]:
             own = require_own(found, own)
             inspected.append(found)
         except JournalError as error:
-            unreadable.append(str(error))
+            if path.exists():
+                unreadable.append(str(error))
     whole = [] if unreadable else inspected  # a reader would stumble over the others
     held = [found for found in whole if found.next_position > found.header.first]
     oldest = next(frames(directory, held[0].header.first))[0] if held else None
@@ -238,13 +239,12 @@ def require_own(found: "Inspection", own: str) -> str:
 
 def damage(directory: Path, inspected: "list[Inspection]") -> str | None:
     """The first that is not as it was written, and who tells the rest; None where all is."""
-    from connectors.segments import lost, missing, removed
+    from connectors.segments import missing
 
-    gone: list[Lost | Removed] = [*lost(directory), *removed(directory)]
     expected = 1
     for found in inspected:
         first = found.header.first
-        hole = missing(expected, first - 1, gone)
+        hole = missing(expected, first - 1, gone(directory))
         verdict, _ = judge(found, newest=found is inspected[-1], overlap=expected - first)
         if hole or verdict == "damaged":
             place = f"position {hole[0]:,}" if hole else f"byte {found.bytes_whole:,} of {found.path.name}"

@@ -31,7 +31,7 @@ def state(catalog: Catalog, record_type: type[Struct], policy: Policy) -> dict[s
         "table": name,
         "rows": sum(one.rows for one in files),
         "files": len(files),
-        "days": len({(one.day, one.exchange) for one in files}),
+        "days": len({one.day for one in files}),
         "to_compact": waiting,
         "snapshots": len(table.metadata.snapshots),
         "to_expire": len(planned_of(table, policy).expired),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from connectors import segments
 from connectors.journal import Entry, Journal
 from connectors.segments import iso, segment_path, segment_paths
 from operate import cli
@@ -56,6 +57,27 @@ def verdicts(found: list[dict[str, object]]) -> list[tuple[object, ...]]:
 
 
 SOUND = [("sound", 1, 4), ("sound", 5, 8), ("sound", 9, 12)]
+
+
+@pytest.mark.parametrize("verb", ["verify", "stat"])
+def test_a_flow_may_trim_meanwhile(
+    directory: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    journal = Journal.open(directory, exchange="kraken", shard="kraken-0", now=NOW)
+    inspect = segments.inspect
+
+    def trimming(path: Path) -> segments.Inspection:
+        journal.remove_through(4)
+        return inspect(path)
+
+    monkeypatch.setattr(segments, "inspect", trimming)
+    found = rows(capsys, verb, directory)
+    assert segment_path(directory, 1) not in segment_paths(directory), "the fault did not fire"
+    journal.close()
+    if verb == "verify":
+        assert verdicts(found)[:2] == SOUND[1:]
+    else:
+        assert (found[0]["first"], found[0]["removed"], found[0]["damaged"]) == (5, 4, None)
 
 
 def test_a_sound_journal_is_called_sound(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
