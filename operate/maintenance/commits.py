@@ -19,6 +19,7 @@ from pyiceberg.table.update.snapshot import _ManifestMergeManager, _OverwriteFil
 from connectors.catalog import OUTAGES, LakeError
 from connectors.failpoints import failpoint
 from connectors.publishing import CachedTransaction
+from connectors.tokens import as_properties, tokens_of
 
 # Four writers with a commit a second each leave room for one of ours within a few attempts.
 ATTEMPTS_MAX = 100
@@ -109,7 +110,9 @@ def replace(
     def edit(attempt: CachedTransaction) -> ReplaceFiles:
         refuse_deletes(attempt._table)
         said = also(attempt)
-        producer = ReplaceFiles(operation, attempt, attempt._table.io, snapshot_properties=said)
+        # It may outlive the snapshots of writers before it: who rolls back to it must be found out.
+        tokens = as_properties(tokens_of(attempt._table))
+        producer = ReplaceFiles(operation, attempt, attempt._table.io, snapshot_properties=tokens | said)
         for file in gone:
             producer.delete_data_file(file)
         for file in added:

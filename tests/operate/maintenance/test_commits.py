@@ -76,3 +76,16 @@ def test_a_file_that_is_not_there_any_more_stops_the_whole_commit(filled: Any) -
     before = catalog.load_table(NAME).metadata_location
     assert not replace(catalog, NAME, [one.file for one in files])
     assert catalog.load_table(NAME).metadata_location == before
+
+
+def test_who_goes_back_to_a_replacement_is_found_out_when_all_before_it_is_forgotten(filled: Any) -> None:
+    filled.drive(60)
+    assert replace(filled.catalog, NAME, ())
+    table = filled.catalog.load_table(NAME)
+    replaced, *older = [one.snapshot_id for one in reversed(table.metadata.snapshots)]
+    filled.drive(120)
+    table.refresh()
+    table.maintenance.expire_snapshots().by_ids(older).commit()
+    table.manage_snapshots().rollback_to_snapshot(replaced).commit()
+    with pytest.raises(LakeError, match="silver.trades was rolled back behind what"):
+        filled.drive(180)
