@@ -6,7 +6,7 @@ version reads what any other wrote.
 
 import io
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple, TypeVar
 
 import fastavro
@@ -77,15 +77,36 @@ def encode(record: Struct, version: int) -> bytes:
 
 def decode(record_type: type[AnyRecord], version: int, data: bytes) -> AnyRecord:
     """The record of bytes that `version` wrote; what it did not know is null, money in its shortest form."""
-    wire = _wire(record_type, version)
-    row: Any = fastavro.schemaless_reader(io.BytesIO(data), wire.schema, None)
+    return _read(record_type, _wire(record_type, version), io.BytesIO(data))
+
+
+def reader_of(record_type: type[AnyRecord], writer: Mapping[str, Any]) -> Callable[[io.BytesIO], AnyRecord]:
+    """Reads what a schema wrote that `schemas.resolution` finds readable, as the newest version has it."""
+    for version in VERSIONS[record_type]:
+        if avro_schema(record_type, version) == writer:
+            return partial(_read, record_type, _wire(record_type, version))
+    wire = _wire(record_type, newest(record_type))
+    written = fastavro.parse_schema(_plain(writer), named_schemas={})
+    return partial(_read, record_type, wire._replace(schema=written), reader=wire.schema)
+
+
+def _read(record_type: type[AnyRecord], wire: "_Wire", data: io.BytesIO, reader: Any = None) -> AnyRecord:
+    row: Any = fastavro.schemaless_reader(data, wire.schema, reader)
     for name, take in wire.taken:
         if row[name] is not None:
             row[name] = take(row[name])
     return record_type(**row)
 
 
-def _covered(record_type: type[Struct], version: int) -> tuple[Column, ...]:
+def _plain(schema: Any) -> Any:
+    """A schema without logical types, as below."""
+    if isinstance(schema, Mapping):
+        return {key: _plain(value) for key, value in schema.items() if key != "logicalType"}
+    return [_plain(each) for each in schema] if isinstance(schema, list) else schema
+
+
+def covered(record_type: type[Struct], version: int) -> tuple[Column, ...]:
+    """The columns that a version has."""
     return columns(record_type)[: VERSIONS[record_type][version]]
 
 
@@ -95,7 +116,7 @@ def _schema(record_type: type[Struct], version: int, types: Mapping[str, Any]) -
         "name": record_type.__name__,
         "namespace": NAMESPACE,
         "doc": record_type.__doc__,
-        "fields": [_field(column, types) for column in _covered(record_type, version)],
+        "fields": [_field(column, types) for column in covered(record_type, version)],
     }
 
 
@@ -113,19 +134,27 @@ def _decimal_bytes(text: str) -> bytes:
 
 
 def _decimal_text(data: bytes) -> str:
-    return plain(int.from_bytes(data, "big", signed=True))
+    count = int.from_bytes(data[: _DECIMAL_BYTES_MAX + 1], "big", signed=True)
+    if len(data) > _DECIMAL_BYTES_MAX or abs(count) >= _DECIMAL_END:
+        raise ValueError(f"a number of more than {MONEY_PRECISION} digits")
+    return plain(count)
+
+
+# Others may write what we never would.
+_DECIMAL_END = 10**MONEY_PRECISION
+_DECIMAL_BYTES_MAX = _DECIMAL_END.bit_length() // 8 + 1
 
 
 def _map_text(words: Mapping[str, str]) -> str:
     return msgspec.json.encode(words).decode()
 
 
-_map_of = msgspec.json.Decoder(dict[str, str]).decode  # its error is a ValueError
+map_of = msgspec.json.Decoder(dict[str, str]).decode  # its error is a ValueError
 
 Convert = Callable[[Any], Any]
 
 # How a value that is not null becomes what that schema names, and the way back; other kinds are as they are.
-_GIVEN: Mapping[str, Convert] = {"decimal": _decimal_bytes, "map": _map_of}
+_GIVEN: Mapping[str, Convert] = {"decimal": _decimal_bytes, "map": map_of}
 _TAKEN: Mapping[str, Convert] = {"decimal": _decimal_text, "map": _map_text, "words": tuple}
 
 
@@ -141,10 +170,10 @@ def _wire(record_type: type[Struct], version: int) -> _Wire:
     # The same bytes by the same schema without its logical types: fastavro then makes no datetime and no
     # Decimal, which nobody here wants, and no number can be rounded by anybody's context.
     types = dict(_TYPES) | {"time": "long", "decimal": "bytes"}
-    covered = _covered(record_type, version)
+    known = covered(record_type, version)
     return _Wire(
         fastavro.parse_schema(_schema(record_type, version, types)),
-        tuple(column.name for column in covered),
-        tuple((column.name, _GIVEN[column.kind]) for column in covered if column.kind in _GIVEN),
-        tuple((column.name, _TAKEN[column.kind]) for column in covered if column.kind in _TAKEN),
+        tuple(column.name for column in known),
+        tuple((column.name, _GIVEN[column.kind]) for column in known if column.kind in _GIVEN),
+        tuple((column.name, _TAKEN[column.kind]) for column in known if column.kind in _TAKEN),
     )

@@ -10,42 +10,14 @@ import fastavro
 import msgspec
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from msgspec import Struct
 
 from schemas import Bar, DeadLetter, Frame, Gap, Quote, Trade
 from schemas.avro import VERSIONS, avro_schema, decode, encode, newest
 from schemas.columns import Column, columns
-from schemas.money import plain, units
+from schemas.money import units
+from tests.schemas.anything import EVERY_VERSION, TRADE, records
 
-TRADE = Trade(
-    message_id="binance:spot:BTC-USDT:0:28457",
-    trade_id="28457",
-    symbol="BTC-USDT",
-    exchange="binance",
-    asset_class="crypto",
-    timestamp=1_700_000_000_123_456,
-    price="43250.10000000",
-    quantity="0.002",
-    currency="USDT",
-    side="SELL",
-    trade_conditions=("A", "B"),
-    source_sequence=28457,
-    ingestion_timestamp=1_700_000_000_200_000,
-    platform_sequence=7,
-    vendor_data='{"base_asset":"BTC","quote_asset":"USDT","native_symbol":"BTCUSDT"}',
-    market="spot",
-    base_asset="BTC",
-    quote_asset="USDT",
-    native_symbol="BTCUSDT",
-    first_sequence=28457,
-    last_sequence=28457,
-    series=0,
-    origin="live",
-    shard="binance-0",
-)
-
-EVERY_VERSION = [(record_type, version) for record_type, versions in VERSIONS.items() for version in versions]
 every_version = pytest.mark.parametrize(
     ("record_type", "version"),
     EVERY_VERSION,
@@ -113,32 +85,6 @@ def test_version_3_adds_only_what_may_be_null(record_type: type[Struct]) -> None
     assert [field["name"] for field in third] == list(record_type.__struct_fields__)
     assert [field["default"] for field in third[15:]] == [None] * (len(third) - 15)
     assert {field["type"][0] for field in third[15:]} == {"null"}
-
-
-# --- records that may be anything their schema allows
-
-BIGGEST = 10**38 - 1
-TEXT = st.text(max_size=20)
-# What any reader can show as a date.
-TIMES = st.integers(-62_135_596_800_000_000, 253_402_300_799_999_999)
-KINDS: dict[str, st.SearchStrategy[Any]] = {
-    "text": TEXT,
-    "words": st.lists(TEXT, max_size=3).map(tuple),
-    "integer": st.integers(-(2**63), 2**63 - 1),
-    "time": TIMES,
-    "decimal": st.integers(-BIGGEST, BIGGEST).map(plain),
-    "map": st.dictionaries(TEXT, TEXT, max_size=3).map(lambda words: msgspec.json.encode(words).decode()),
-    "bytes": st.binary(max_size=30),
-}
-
-
-def values(column: Column) -> st.SearchStrategy[Any]:
-    one = st.sampled_from(column.words) if column.kind == "enum" else KINDS[column.kind]
-    return st.none() | one if column.nullable else one
-
-
-def records(record_type: type[Struct]) -> st.SearchStrategy[Struct]:
-    return st.builds(record_type, **{column.name: values(column) for column in columns(record_type)})
 
 
 def fields_of(record_type: type[Struct], version: int) -> list[str]:
