@@ -60,6 +60,7 @@ TOUCHES_THE_WORLD = {
     "connectors/staleness.py": {"asyncio"},
     "connectors/capture.py": {"asyncio", "random", "threading", "time"},
     "connectors/intake.py": {"asyncio"},
+    "connectors/registry.py": {"httpx2", "ssl", "time"},
     "connectors/repair.py": {"asyncio"},
     "connectors/instruments.py": {"asyncio", "os"},
     "connectors/mode.py": {"asyncio"},

@@ -1,4 +1,4 @@
-"""Apache Kafka of our own: one broker with every kind of listener, or three; each can be killed and started."""
+"""Apache Kafka of our own: one broker with all kinds of listeners, or three; any may be killed."""
 
 import base64
 import secrets
