@@ -37,6 +37,9 @@ NAMES = (
     "iceberg.before_catalog",  # manifests are written
     "iceberg.after_catalog",  # rows are published, we do not know
     "iceberg.published",  # all tables have the epoch
+    "kafka.sent",  # messages of a batch are with the client, and perhaps with a broker
+    "kafka.acknowledged",  # a broker has a message, we do not know
+    "kafka.snapshot",  # what is not acknowledged is about to become part of the state
     "recover.aside",  # the old recovery files are moved away, the new ones not yet in their place
     "reset.dropped",  # a table is no longer in the catalog, its files are there
     "maintain.datafile",  # rows are rewritten, the file has no end

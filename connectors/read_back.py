@@ -1,0 +1,117 @@
+"""What of a shard has landed in its topics already, though its state does not say so: a process was killed
+between the two.
+
+Read once, at the start, from where the state says that its messages end, to the end of each partition.
+"""
+
+from collections.abc import Iterator, Mapping
+from time import monotonic
+from typing import Any
+
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import KafkaError as Answer
+
+from connectors.brokers import ANSWER_SECONDS, Unreachable, asked, named
+from connectors.messages import Message
+from connectors.topics import TYPES
+from schemas import Bar
+
+Place = tuple[str, int]  # topic and partition
+
+# Where no state says where to begin: more than the first epoch of a process brings into one partition.
+MESSAGES_MAX = 200_000
+# How the client counts from the end of a partition.
+FROM_THE_END = -2_000
+# Messages of one call; larger ones gain nothing.
+AT_ONCE = 5_000
+
+CONSUMER: Mapping[str, Any] = {
+    "group.id": "tapekeeper-read-back",  # the client wants one; nothing is committed
+    "enable.auto.commit": False,
+    "enable.partition.eof": True,
+    "auto.offset.reset": "earliest",  # a topic that was made anew begins before where the old one ended
+    "fetch.wait.max.ms": 10,
+}
+
+
+class Landed:
+    """What is there, by id; of a window the highest revision, as compaction may have taken the others."""
+
+    def __init__(self) -> None:
+        self.last = 0  # the highest position of a frame that caused a message
+        self.looked_at = 0
+        self.ends: dict[Place, int] = {}
+        self._ids: set[tuple[str, bytes]] = set()
+        self._revisions: dict[tuple[str, bytes], int] = {}
+
+    def add(self, topic: str, identifier: bytes, position: int) -> None:
+        """A message of the shard is there."""
+        self.last = max(self.last, position)
+        if is_bar(topic):
+            window, revision = split(identifier)
+            self._revisions[topic, window] = max(revision, self._revisions.get((topic, window), 0))
+        else:
+            self._ids.add((topic, identifier))
+
+    def has(self, message: Message) -> bool:
+        """Whether a message need not be sent."""
+        if not is_bar(message.topic):
+            return (message.topic, message.id) in self._ids
+        window, revision = split(message.id)
+        return revision <= self._revisions.get((message.topic, window), -1)
+
+
+def is_bar(topic: str) -> bool:
+    return topic.split(".")[2] == TYPES[Bar]
+
+
+def split(identifier: bytes) -> tuple[bytes, int]:
+    """The window and the revision of a bar's id."""
+    window, _, revision = identifier.rpartition(b":")
+    return window, int(revision)
+
+
+def read_back(
+    properties: Mapping[str, Any], shard: str, store: str, starts: Mapping[Place, int | None]
+) -> Landed:
+    """What has landed of a shard behind these offsets; None: look at the last messages of the partition."""
+    consumer = Consumer({**properties, **CONSUMER})
+    try:
+        landed, own = Landed(), (shard.encode(), store.encode())
+        for message in messages(consumer, starts, landed.ends):
+            landed.looked_at += 1
+            headers = dict(message.headers() or ())
+            if (headers.get("shard"), headers.get("store")) == own:
+                landed.add(message.topic(), headers["id"], int(headers["position"]))
+        return landed
+    finally:
+        consumer.close()
+
+
+def messages(consumer: Consumer, starts: Mapping[Place, int | None], ends: dict[Place, int]) -> Iterator[Any]:
+    """All messages from there to the end of each partition, which is noted."""
+    consumer.assign(
+        [
+            TopicPartition(topic, partition, FROM_THE_END - MESSAGES_MAX if start is None else start)
+            for (topic, partition), start in starts.items()
+        ]
+    )
+    heard = monotonic()
+    while len(ends) < len(starts):
+        found = asked("topics cannot be read back", lambda: consumer.consume(AT_ONCE, 0.1))
+        if found:
+            heard = monotonic()
+        elif monotonic() - heard > ANSWER_SECONDS:
+            raise Unreachable("topics cannot be read back: no answer", hint="see whether the brokers run")
+        for message in found:
+            error = message.error()
+            if error is None:
+                yield message
+            elif error.code() == Answer._PARTITION_EOF:
+                ends[message.topic(), message.partition()] = message.offset()
+            elif not error.retriable() and error.code() not in TRANSIENT:
+                raise named("topics cannot be read back", error)
+
+
+# What a consumer says of brokers that are away, and then goes on by itself.
+TRANSIENT = {Answer._TRANSPORT, Answer._ALL_BROKERS_DOWN, Answer._RESOLVE, Answer._TIMED_OUT}

@@ -1,0 +1,318 @@
+"""The topics behind a real broker and a real registry: exact records, and nothing lost, whatever happens."""
+
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from pydantic import SecretStr
+from structlog.testing import capture_logs
+
+from connectors import bus as buses
+from connectors import kafka as kafkas
+from connectors import outages, topics
+from connectors.brokers import KafkaError
+from connectors.kafka_settings import KafkaSettings
+from connectors.topics import partition_of, topic_of
+from schemas import DeadLetter, Frame, Gap, Trade
+from tests.campaigns.kafka_driver import Driven, read, records, store_of, topics_of, until
+from tests.campaigns.lake_driver import frame_at, rows_of
+from tests.services.kafka import PASSWORD, USER
+
+if TYPE_CHECKING:
+    from tests.services.kafka import Kafka
+    from tests.services.registry import Registry
+
+PARTITIONS = 3
+FRAMES = 200
+
+
+@pytest.fixture
+def venue() -> str:
+    """A venue whose topics nobody else has."""
+    return f"v{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def settings(kafka: "Kafka", registry: "Registry") -> KafkaSettings:
+    return KafkaSettings(
+        bootstrap_servers=(kafka.plain,),
+        registry_url=registry.url,
+        partitions=PARTITIONS,
+        retention_days=36_500,
+    )
+
+
+def through_proxy(settings: KafkaSettings, kafka: "Kafka") -> KafkaSettings:
+    """The same, but that what networks do can be done to it."""
+    return settings.model_copy(update={"bootstrap_servers": (kafka.proxied,)})
+
+
+@pytest.fixture(autouse=True)
+def logged() -> Iterator[list[Any]]:
+    with capture_logs() as lines:
+        yield lines
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outages, "SECONDS_FIRST", 0.05)
+    monkeypatch.setattr(outages, "SECONDS_MAX", 0.2)
+    monkeypatch.setattr(topics, "ANSWER_SECONDS", 1.0)
+
+
+def wanted(shards: tuple[str, ...], frames: int) -> Counter[Any]:
+    """Every record, once."""
+    return Counter(
+        record
+        for shard in shards
+        for position in range(1, frames + 1)
+        for record in (frame_at(shard, position), *rows_of(shard, position))
+    )
+
+
+def found(settings: KafkaSettings, venue: str) -> Counter[Any]:
+    """Every record that the topics have, as often as they have it."""
+    counted: Counter[Any] = Counter()
+    for record_type, topic in topics_of(venue):
+        counted.update(records(settings, record_type, read(settings, topic)))
+    return counted
+
+
+def plain(counted: Counter[Any]) -> Counter[Any]:
+    """Without the last zeros that money loses on its way."""
+    return Counter({str(record): number for record, number in counted.items()})
+
+
+def test_every_record_is_there_once_under_its_key_and_in_its_order(
+    settings: KafkaSettings, venue: str
+) -> None:
+    shards = (f"{venue}-0", f"{venue}-1")
+    driven = Driven(settings, store_of(*shards))
+    driven.write(1, FRAMES)
+    driven.snapshot()
+    assert driven.sink.close(10)
+    assert plain(found(settings, venue)) == plain(wanted(shards, FRAMES))
+    for record_type, topic in topics_of(venue):
+        messages = read(settings, topic)
+        decoded = records(settings, record_type, messages)
+        last: dict[tuple[bytes, bytes], int] = {}
+        for message, record in zip(messages, decoded, strict=True):
+            if record_type is Frame:
+                key, identifier, position = record.shard, f"{record.shard}:{record.position}", record.position
+            else:
+                symbol = record.symbol
+                key = f"{venue}:spot:{symbol}" if symbol else record.shard
+                identifier, position = record.message_id, record.platform_sequence
+            assert message.key == key.encode()
+            assert message.partition == partition_of(key, PARTITIONS)
+            assert message.headers == {
+                "id": identifier.encode(),
+                "position": str(position).encode(),
+                "shard": record.shard.encode() if record_type is not Trade else message.headers["shard"],
+                "store": b"a store",
+            }
+            of = message.key, message.headers["shard"]
+            assert position >= last.get(of, 0)
+            last[of] = position
+    assert all(len(read(settings, topic_of(each, venue))) > 1 for each in (Frame, Trade, Gap, DeadLetter))
+    status = driven.sink.status()
+    assert sum(status.bus.acknowledged.values()) == wanted(shards, FRAMES).total()
+    assert {shard: one.acknowledged for shard, one in status.shards.items()} == dict.fromkeys(shards, FRAMES)
+
+
+def test_what_landed_before_a_crash_is_not_sent_again(settings: KafkaSettings, venue: str) -> None:
+    shard = f"{venue}-0"
+    store = store_of(shard)
+    first = Driven(settings, store)
+    first.write(1, 50)
+    states = first.snapshot()
+    first.write(51, 120)
+    first.settle()  # and is gone without a word
+    assert states[shard] is not None
+    carried = len(states[shard][3])  # type: ignore[index]
+    second = Driven(settings, store, states)
+    second.write(51, FRAMES, size=11)
+    second.snapshot()
+    assert second.sink.close(10)
+    assert plain(found(settings, venue)) == plain(wanted((shard,), FRAMES))
+    again = wanted((shard,), 120).total() - wanted((shard,), 50).total()
+    assert second.repeats() == again + carried
+    # Without a state at all, as when the first epoch never ended.
+    third = Driven(settings, store)
+    third.write(1, FRAMES + 5)
+    third.snapshot()
+    assert third.sink.close(10)
+    assert plain(found(settings, venue)) == plain(wanted((shard,), FRAMES + 5))
+    # Another store is another's: what it calls the same is not the same.
+    fourth = Driven(settings, store_of(shard, store="another"))
+    fourth.write(1, 5)
+    fourth.snapshot()
+    assert fourth.sink.close(10)
+    assert fourth.repeats() == 0
+
+
+def test_an_epoch_ends_without_brokers_and_its_messages_are_part_of_the_state(
+    kafka: "Kafka", settings: KafkaSettings, venue: str
+) -> None:
+    shard = f"{venue}-0"
+    store = store_of(shard)
+    driven = Driven(through_proxy(settings, kafka), store)
+    driven.write(1, 10)
+    driven.begun()
+    driven.settle()
+    kafka.proxy.refuse()
+    try:
+        driven.write(11, 60)
+        states = driven.snapshot()
+        state = states[shard]
+        assert state is not None
+        assert len(state[3]) == wanted((shard,), 60).total() - wanted((shard,), 10).total()
+        assert driven.sink.acknowledged(shard) == 10
+        driven.die()
+    finally:
+        kafka.proxy.heal()
+    second = Driven(settings, store, states)
+    second.write(61, 80)
+    second.snapshot()
+    assert second.sink.close(10)
+    assert plain(found(settings, venue)) == plain(wanted((shard,), 80))
+
+
+def test_a_broker_that_is_killed_and_comes_back_costs_nothing(
+    kafka: "Kafka", settings: KafkaSettings, venue: str, logged: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buses, "OUTAGE_SECONDS", 0.3)
+    shard = f"{venue}-0"
+    driven = Driven(settings, store_of(shard))
+    driven.write(1, 50)
+    driven.begun()
+    kafka.server.kill()
+    try:
+        driven.write(51, 150)
+        until(lambda: driven.sink.status().bus.outage_seconds)
+        status = driven.sink.status().bus
+        assert kafka.plain in status.problem
+        assert status.errors["transport"] > 0
+        assert status.queued[shard][0] > 100
+    finally:
+        kafka.server.start()
+    driven.settle()
+    driven.write(151, FRAMES)
+    driven.snapshot()
+    assert driven.sink.close(10)
+    assert plain(found(settings, venue)) == plain(wanted((shard,), FRAMES))
+    said = [line["event"] for line in logged if "publish to Kafka" in line["event"]]
+    assert said == ["cannot publish to Kafka, trying again", "can publish to Kafka again"]
+
+
+def test_a_broker_that_is_away_at_the_start_is_waited_for(
+    kafka: "Kafka", settings: KafkaSettings, venue: str, logged: list[Any]
+) -> None:
+    shard = f"{venue}-0"
+    kafka.proxy.refuse()
+    try:
+        driven = Driven(through_proxy(settings, kafka), store_of(shard))
+        driven.write(1, 20)
+        until(lambda: driven.sink.status().bus.errors["transport"])
+        status = driven.sink.status().bus
+        assert not status.begun
+        assert status.outage_seconds > 0
+        until(lambda: [line for line in logged if line["event"] == "cannot use Kafka, trying again"])
+    finally:
+        kafka.proxy.heal()
+    driven.write(21, FRAMES)
+    driven.snapshot()
+    assert driven.sink.close(10)
+    assert plain(found(settings, venue)) == plain(wanted((shard,), FRAMES))
+    assert kafka.proxy.refused > 0
+
+
+def test_a_slow_broker_makes_the_source_wait_within_bounds(
+    kafka: "Kafka", settings: KafkaSettings, venue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buses, "QUEUE_BYTES_MAX", 50_000)
+    monkeypatch.setattr(kafkas, "CARRIED_BYTES_MAX", 20_000)
+    shard = f"{venue}-0"
+    driven = Driven(through_proxy(settings, kafka), store_of(shard))
+    driven.begun()
+    kafka.proxy.latency_seconds = 0.1
+    try:
+        passed = kafka.proxy.passed
+        began, most = time.monotonic(), 0
+        for first in range(1, 101, 20):
+            driven.write(first, first + 19)
+            most = max(most, driven.sink.status().bus.queued[shard][1])
+        state = driven.snapshot()[shard]
+        assert state is not None
+        assert sum(len(message[3]) + buses.MESSAGE_BYTES for message in state[3]) <= 20_000
+        assert time.monotonic() - began > 0.2
+        assert 0 < most < 52_000  # a message more than the limit
+        assert kafka.proxy.passed > passed
+    finally:
+        kafka.proxy.heal()
+    assert driven.sink.close(10)
+    assert plain(found(settings, venue)) == plain(wanted((shard,), 100))
+
+
+def test_who_is_to_end_does_not_wait_for_brokers(
+    kafka: "Kafka", settings: KafkaSettings, venue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buses, "QUEUE_BYTES_MAX", 50_000)
+    monkeypatch.setattr(buses, "OUTAGE_SECONDS", 0.2)
+    driven = Driven(through_proxy(settings, kafka), store_of(f"{venue}-0"))
+    driven.begun()
+    kafka.proxy.refuse()
+    try:
+        driven.stop.set()
+        with pytest.raises(KafkaError, match="ended while Kafka could not be written: ") as told:
+            driven.write(1, 5_000)
+    finally:
+        kafka.proxy.heal()
+        driven.die()
+    assert told.value.hint == "nothing is lost: start again"
+
+
+def test_a_message_that_is_too_large_ends_the_process_in_clear_words(
+    kafka: "Kafka", settings: KafkaSettings, venue: str
+) -> None:
+    shard = f"{venue}-0"
+    driven = Driven(settings, store_of(shard))
+    driven.begun()
+    resource = ConfigResource(ResourceType.TOPIC, topic_of(Trade, venue))
+    resource.add_incremental_config(
+        ConfigEntry("max.message.bytes", "100", incremental_operation=AlterConfigOpType.SET)
+    )
+    admin = AdminClient({"bootstrap.servers": kafka.plain})
+    for answer in admin.incremental_alter_configs([resource]).values():
+        answer.result(10)
+    with pytest.raises(KafkaError) as told:
+        until(lambda: driven.write(1, 3))
+    assert str(told.value).startswith(f"{topic_of(Trade, venue)} has refused a message of {shard}: ")
+    assert "too large" in str(told.value).lower()
+    assert told.value.hint.startswith("raise max.message.bytes")
+    with pytest.raises(KafkaError):
+        driven.partitions[shard].snapshot()
+    assert driven.sink.status().bus.errors["too_large"] >= 1
+
+
+@pytest.mark.parametrize(("password", "words"), [("wrong", "uthentication"), (PASSWORD, "uthorization")])
+def test_who_may_not_ends_the_process_in_clear_words(
+    kafka: "Kafka", settings: KafkaSettings, venue: str, password: str, words: str
+) -> None:
+    changed: dict[str, Any] = {
+        "bootstrap_servers": (kafka.sasl,),
+        "security_protocol": "SASL_PLAINTEXT",
+        "sasl_mechanism": "PLAIN",
+        "user": USER,
+        "password": SecretStr(password),
+    }
+    driven = Driven(settings.model_copy(update=changed), store_of(f"{venue}-0"))
+    with pytest.raises(KafkaError) as told:
+        until(lambda: driven.write(1, 1))
+    assert words in str(told.value)
+    assert password not in str(told.value)
+    assert told.value.hint
