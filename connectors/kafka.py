@@ -244,7 +244,7 @@ def made_ready(
 
 
 def registered(registry: Registry, topic: str, record_type: type[Struct], version: int) -> Topic:
-    """A topic with the id of its schema; of two who are the first at the same moment a registry refuses one."""
+    """A topic with the id of its schema; of two who are first at the same moment a registry refuses one."""
     subject, schema = f"{topic}-value", avro_schema(record_type, version)
     for attempt in range(ATTEMPTS_MAX):
         try:

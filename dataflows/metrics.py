@@ -5,12 +5,10 @@ symbol only where METRICS says so, within SYMBOLS_MAX. Counters begin with the p
 """
 
 import time
-from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import pairwise
 from threading import Lock
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -21,6 +19,7 @@ from connectors.connection import State
 from connectors.intake import Brake
 from connectors.resilience import BreakerState, ProblemKind
 from connectors.source import PartitionStatus
+from dataflows.distribution import MICROSECONDS, Distribution
 from dataflows.steps.bars import LATENESS_SECONDS
 from dataflows.steps.batch import Batch
 from dataflows.steps.gaps import OpenHole
@@ -28,7 +27,9 @@ from schemas import Bar, Control, DeadLetter, Gap, Quote, StaleWindow, Trade
 from schemas.health import FrameKind, Reason
 from schemas.run import Run
 
-MICROSECONDS = 1_000_000
+if TYPE_CHECKING:
+    from connectors.kafka import KafkaStatus
+
 LATENESS = LATENESS_SECONDS * MICROSECONDS
 # A gauge for each symbol is worth its series up to here; beyond, the stalest of the others stands for them.
 SYMBOLS_MAX = 100
@@ -95,6 +96,15 @@ METRICS: dict[str, tuple[tuple[str, ...], str]] = {
     "tape_epoch_stall_seconds_total": (("venue", "shard"), "What the ends of all epochs cost."),
     "tape_epoch_pauses_total": (("venue", "shard"), "Pauses to end epochs when other processes do."),
     "tape_flow_waits_for_disk": (("venue", "shard"), "1 while an epoch cannot end for want of the disk."),
+    "tape_kafka_up": ((), "1 while Kafka takes what is sent; absent where none is configured."),
+    "tape_kafka_outage_seconds": ((), "Since Kafka took the last message, while one waits in vain."),
+    "tape_kafka_errors_total": (("kind",), "What brokers and registry said no with, or did not say."),
+    "tape_kafka_messages_total": (("topic",), "Messages that Kafka has acknowledged."),
+    "tape_kafka_queue_messages": (("venue", "shard"), "Messages that nobody has acknowledged."),
+    "tape_kafka_queue_bytes": (("venue", "shard"), "What they take."),
+    "tape_kafka_position": (("venue", "shard"), "Up to here all that frames caused is acknowledged."),
+    "tape_kafka_read_back_total": (("venue", "shard"), "Messages looked at to see what had landed before."),
+    "tape_kafka_repeats_total": (("venue", "shard"), "Of them, what was not sent a second time."),
 }
 LATENCIES = {"tape_repair_seconds": REPAIR_SECONDS, "tape_event_to_decoded_seconds": LATENCY_SECONDS}
 
@@ -113,6 +123,7 @@ class Metrics(Collector):
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         self.capture: Callable[[], CaptureStatus] | None = None  # None: this process captures nothing
+        self.kafka: Callable[[], KafkaStatus] | None = None
         self.partitions = partitions
         self.registry = CollectorRegistry()
         self._clock = clock
@@ -277,35 +288,11 @@ class Metrics(Collector):
             last = written.get(partition.shard)
             place = venue_of(partition.shard), partition.shard
             yield from labelled(place, partition_samples(partition, last, seconds(now - since)))
+        if self.kafka:
+            yield from kafka_samples(self.kafka())
         for venue, holes in by_venue(self._holes).items():
             yield "tape_gaps_open", (venue,), sum(number for number, _ in holes)
             yield "tape_gap_ids_open", (venue,), sum(ids for _, ids in holes)
-
-
-class Distribution:
-    """A histogram that takes a whole batch at once."""
-
-    def __init__(self, bounds: Sequence[float]) -> None:
-        assert all(lower < upper for lower, upper in pairwise(bounds))
-        self._bounds = bounds
-        self._microseconds = [round(bound * MICROSECONDS) for bound in bounds]
-        self._up_to = [0] * len(bounds)
-        self._count = 0
-        self.sum = 0  # in microseconds: exact, however it was added up
-
-    def add(self, began: Sequence[int], ended: int) -> None:
-        """Take what began at these times, in order; where clocks differ, less than nought is nought."""
-        number = len(began)
-        for place, bound in enumerate(self._microseconds):
-            self._up_to[place] += number - bisect_left(began, ended - bound)
-        self._count += number
-        past = bisect_right(began, ended)
-        self.sum += past * ended - sum(began[:past])
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """How many were at most so long, as Prometheus has it."""
-        up_to = zip(map(str, self._bounds), map(float, self._up_to), strict=True)
-        return [*up_to, ("+Inf", self._count)]
 
 
 def intake_samples(shard: ShardStatus) -> Iterator[Sample]:
@@ -357,6 +344,26 @@ def partition_samples(partition: PartitionStatus, written: int | None, age: floa
     yield "tape_epoch_stall_seconds_total", (), partition.stall_seconds_total
     yield "tape_epoch_pauses_total", (), partition.pauses
     yield "tape_flow_waits_for_disk", (), bool(partition.outage)
+
+
+def kafka_samples(kafka: "KafkaStatus") -> Iterator[Sample]:
+    """What Kafka has, and what it does not take."""
+    bus = kafka.bus
+    yield "tape_kafka_up", (), bus.begun and not bus.outage_seconds
+    yield "tape_kafka_outage_seconds", (), bus.outage_seconds
+    for kind, number in bus.errors.items():
+        yield "tape_kafka_errors_total", (kind,), number
+    for topic, number in bus.acknowledged.items():
+        yield "tape_kafka_messages_total", (topic,), number
+    for shard, (waiting, taken) in bus.queued.items():
+        place = venue_of(shard), shard
+        yield "tape_kafka_queue_messages", place, waiting
+        yield "tape_kafka_queue_bytes", place, taken
+    for shard, own in kafka.shards.items():
+        place = venue_of(shard), shard
+        yield "tape_kafka_position", place, own.acknowledged
+        yield "tape_kafka_read_back_total", place, own.looked_at
+        yield "tape_kafka_repeats_total", place, own.repeats
 
 
 def labelled(first: tuple[str, ...], samples: Iterable[Sample]) -> Iterator[Sample]:

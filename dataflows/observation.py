@@ -4,9 +4,9 @@ Served until the process is gone: how it ends is worth a look too.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from connectors import VERSION
 from connectors.capture import Capture
@@ -21,6 +21,9 @@ from dataflows.metrics import Metrics
 from dataflows.readiness import unready
 from dataflows.steps.batch import Batch
 from dataflows.steps.gaps import OpenHole
+
+if TYPE_CHECKING:
+    from connectors.kafka import KafkaStatus
 
 # Metrics whose second label ends a count of the ledger.
 LEDGER = {
@@ -52,6 +55,10 @@ class Observation:
         """Ask this one how far it is."""
         self._metrics.partitions = source.status
 
+    def of_kafka(self, status: "Callable[[], KafkaStatus]") -> None:
+        """Ask this one what it has sent."""
+        self._metrics.kafka = status
+
     def before(self, tell: Tell) -> Tell:
         """The same, but open holes are noted first."""
 
@@ -81,9 +88,9 @@ class Observation:
 
     def unready(self) -> list[str]:
         """Why this process cannot be relied on; of a shard that nobody captures nothing is expected."""
-        capture = self._metrics.capture
+        capture, kafka = self._metrics.capture, self._metrics.kafka
         partitions = [one for one in self._metrics.partitions() if one.shard in self._captured]
-        return unready(capture() if capture else None, partitions)
+        return unready(capture() if capture else None, partitions, kafka() if kafka else None)
 
     def _epoch_became_durable(self, shard: str, position: int) -> None:
         self._metrics.durable(shard)

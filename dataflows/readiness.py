@@ -1,15 +1,23 @@
 """May this process be relied on? A function of what runs, with a reason for each no."""
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from connectors.capture import CaptureStatus
 from connectors.source import PartitionStatus
+
+if TYPE_CHECKING:
+    from connectors.kafka import KafkaStatus
 
 # A second of a busy venue: whoever reads what the flow wrote does not see that it is behind.
 LAG_FRAMES_MAX = 10_000
 
 
-def unready(capture: CaptureStatus | None, partitions: Sequence[PartitionStatus]) -> list[str]:
+def unready(
+    capture: CaptureStatus | None,
+    partitions: Sequence[PartitionStatus],
+    kafka: "KafkaStatus | None" = None,
+) -> list[str]:
     """Why not; nothing where all is well."""
     written = {} if capture is None else {one.shard: one.intake.next_position - 1 for one in capture.shards}
     found = [] if capture is None else list(capture_problems(capture))
@@ -21,6 +29,8 @@ def unready(capture: CaptureStatus | None, partitions: Sequence[PartitionStatus]
         lag = written.get(partition.shard, partition.position) - partition.position
         if partition.replayed is None or lag > LAG_FRAMES_MAX:
             found.append(f"{partition.shard}: catching up, {lag:,} frames to go")
+    if kafka is not None and (not kafka.bus.begun or kafka.bus.outage_seconds):
+        found.append(f"Kafka takes nothing: {kafka.bus.problem or 'not yet asked'}")
     return found
 
 

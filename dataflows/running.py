@@ -46,6 +46,7 @@ from dataflows.steps.batch import batch_of
 from dataflows.summary import Summary
 
 if TYPE_CHECKING:
+    from connectors.kafka import Kafka
     from connectors.lake import Lake
 
 # Within the time that a process has to end; a catalog that is well takes a tenth of it.
@@ -116,6 +117,7 @@ class Process:
         self._observation = Observation(store.slots, self._reading.durable, shards)
         self._summary = Summary(store.slots, self._observation.observe)
         self._lake: Lake | None = None
+        self._kafka: Kafka | None = None
         self._captured = [slot for slot in store.slots if slot.shard in shards]
         self.ending = Ending(
             asked=self._reading.asked,
@@ -162,11 +164,13 @@ class Process:
             lake.courier.published = self._trim
         lake.start()  # only behind the journals' locks: it would take the tables from who holds them
         self._lake = lake
+        self._kafka = self._make_kafka()
         source = JournalSource(self.store.slots, self._reading, batch_of)
         self._observation.of_source(source)
         self._observation.serve(self._settings.metrics, self._told.process, self._logger)
         steps = chain(VENUES, self._observation.before(self._tell))
-        return build(source, {"lake": lake, "summarise": self._summary}, steps)
+        topics = {"kafka": self._kafka} if self._kafka else {}
+        return build(source, {"lake": lake, **topics, "summarise": self._summary}, steps)
 
     def _capture(self, own: set[str]) -> None:
         """Capture these shards until released."""
@@ -210,6 +214,18 @@ class Process:
             logger=self._logger,
         )
 
+    def _make_kafka(self) -> "Kafka | None":
+        """All topics, for our shards, once it has begun; nothing where no brokers are configured."""
+        if not self._settings.kafka.bootstrap_servers:
+            return None
+        from connectors.kafka import Kafka  # noqa: PLC0415  # a client that most never need
+
+        own = [slot.shard for slot in self.store.slots if self._told.captures(slot.number)]
+        kafka = Kafka(self._settings.kafka, self.store, own, stop=self._reading.stop, logger=self._logger)
+        kafka.start()
+        self._observation.of_kafka(kafka.status)
+        return kafka
+
     def _open_journal(self, plan: ShardPlan) -> Writes:
         """The journal of a shard, going on behind what recovery knows of it."""
         prepare_position(self._directory, plan.shard)
@@ -235,6 +251,8 @@ class Process:
 
     def _trim(self, shard: str, position: int) -> None:
         """Remove what nobody needs of a journal that we write: it is durable and in the table of frames."""
+        if self._kafka:
+            position = min(position, self._kafka.acknowledged(shard))
         with self._journals_turn:
             journal = self._journals.get(self._reading.journal(shard))
             if journal is None or shard in self._untrimmed:
@@ -263,6 +281,8 @@ class Process:
         elif self._lake:
             lives = dict(partition.life() for partition in self._lake.partitions)
             leave(self._directory, self._told.process, Closing(lives, self._observation.totals()))
+        if self._kafka and not self._kafka.close(CLOSE_SECONDS):
+            self._logger.warning("not everything is in Kafka: the next start does it")
         for line in self._summary.lines():
             self._logger.info(line)
 

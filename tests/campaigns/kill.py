@@ -1,10 +1,10 @@
 """Kills the flow again and again and compares what it published with the straight run, record by record.
 
 `make kill KILLS=n SEED=s`: so many kills with a simple sink that is exactly once, which proves the flow, and
-so many with the lake, which proves the product. A round is one store from its first start to the end of its
-journals: killed at any moment and at named places, as one process and as clusters of two and three, in random
-order, now and then with an old copy of its recovery files. A round that differs is printed with the command
-that repeats its plan.
+so many with the lake and with Kafka, which prove the product. A round is one store from its first start to
+the end of its journals: killed at any moment and at named places, as one process and as clusters of two and
+three, in random order, now and then with an old copy of its recovery files. A round that differs is printed
+with the command that repeats its plan.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from random import Random
 
@@ -21,6 +22,7 @@ from msgspec.structs import replace
 
 from benchmarks import figures
 from connectors import failpoints
+from tests.campaigns.kafka_servers import bus, without_topics
 from tests.campaigns.recorded import record
 from tests.campaigns.rounds import KILLS_MAX, MEMORY, PATIENCE_SECONDS, Hung, Result, Round, fork, wait
 from tests.campaigns.running import Job
@@ -49,12 +51,14 @@ def places(*others: str) -> list[str]:
 
 
 SINKS = {
-    "files": Sink("kill", places("iceberg.", "tail."), 1.2),
-    "lake": Sink("kill-sink", places("sink."), 2.5, watched=True, stages=("iceberg.", "tail.")),
+    "files": Sink("kill", places("iceberg.", "tail.", "kafka."), 1.2),
+    "lake": Sink("kill-sink", places("sink.", "kafka."), 2.5, watched=True, stages=("iceberg.", "tail.")),
+    "kafka": Sink("kill-kafka", places("iceberg.", "tail.", "sink."), 4.0, stages=("kafka.",), frames=3_000),
     # Wrong on purpose: a campaign that cannot tell proves nothing of the others. It commits once for a batch.
-    "naive": Sink("", places("iceberg.", "tail.", "sink."), 2.5, frames=300),
+    "naive": Sink("", places("iceberg.", "tail.", "sink.", "kafka."), 2.5, frames=300),
 }
 NAIVE, NAIVE_KILLS = "naive", 20
+KAFKA = "kafka"
 # Rounds after the last kill that was asked for, until all stages of a commit were struck.
 ROUNDS_MORE = 10
 
@@ -91,7 +95,8 @@ class Campaign:
     def run(self, only: int | None = None) -> Result:
         """All rounds, or only that one."""
         memory = tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None)
-        with memory as name, servers() as started:
+        topics = bus() if self.name == KAFKA else nullcontext(("", ""))
+        with memory as name, servers() as started, topics as (brokers, registry):
             folder, number = Path(name), only or 0
             record(folder / "template", SHARDS, self.frames, self.seed)
             more = ROUNDS_MORE
@@ -102,6 +107,7 @@ class Campaign:
                 more -= before >= self.kills
                 place = started.place(self.catalog)
                 job = Job("", sink=self.name, catalog=place.catalog, warehouse=place.warehouse)
+                job = replace(job, brokers=brokers, registry=registry)
                 self.round(folder, number, replace(job, access=place.access))
                 number += 1
                 if only is not None or (self.result.failures and self.result.kills == before):
@@ -132,6 +138,8 @@ class Campaign:
         if found.problems:
             again = f"again: {self.again} --round {number} --places {' '.join(places)}"
             result.failures.append("\n  ".join((f"round {number}:", *found.problems, again)))
+        if self.name == KAFKA:
+            remove_topics(job)
         print(f"round {number}: {result.kills} kills, {found.lost} lost, {found.doubled} doubled", flush=True)
         shutil.rmtree(directory)
 
@@ -149,6 +157,13 @@ class Campaign:
         if code != {reader: 0}:
             raise Hung(f"the reader failed: {one.last_words()}")
         one.result.polls += int((one.directory / "polls").read_text())
+
+
+def remove_topics(job: Job) -> None:
+    """Let the next round find none: its store has the same name."""
+    process = fork(lambda: without_topics(job), "", None)
+    if wait([process], PATIENCE_SECONDS) != {process: 0}:
+        raise Hung("topics cannot be removed")
 
 
 def verified(one: Round, job: Job) -> Verdict:

@@ -27,6 +27,8 @@ from dataflows.steps.batch import Batch, batch_of
 from tests.campaigns.exactly_once import FileSink, Row, rows_of
 
 if TYPE_CHECKING:
+    from connectors.kafka import Kafka
+    from connectors.kafka_settings import KafkaSettings
     from connectors.lake import Lake
 
 PATIENCE_SECONDS = 60.0
@@ -48,10 +50,12 @@ class Job(msgspec.Struct, frozen=True):
     pause_process: int = -1  # which waits once, just before an epoch's end
     pause_seconds: float = 0.0
     heals: bool = True  # whether partitions bring epochs back into step
-    sink: str = "files"  # or "lake", or "naive"
+    sink: str = "files"  # or "lake", "kafka", "naive"
     catalog: str = ""  # of the lake; empty: beside the store
     warehouse: str = ""
     access: dict[str, str] = {}
+    brokers: str = ""  # of Kafka
+    registry: str = ""
 
 
 def output(directory: Path) -> Path:
@@ -113,7 +117,8 @@ def main(job: Job) -> None:
     if job.seconds:
         Timer(job.seconds, reading.stop.set).start()
     lake = lake_of(job, directory, store, reading) if job.sink == "lake" else None
-    sink = lake or wrong_sink(job, directory, store)
+    kafka = kafka_of(job, store, reading) if job.sink == "kafka" else None
+    sink = lake or kafka or wrong_sink(job, directory, store)
     sink = sink or FileSink(output(directory), store.slots, reading.durable)
     cli_main(
         build(source, {"write": sink}, chain(VENUES)),
@@ -123,8 +128,12 @@ def main(job: Job) -> None:
         recovery_config=RecoveryConfig(Path(job.recovery)) if job.recovery else None,
     )
     reading.durable.ended()
-    if lake is not None:
-        assert lake.close(PATIENCE_SECONDS)
+    for closing in filter(None, (lake, kafka)):
+        assert closing.close(PATIENCE_SECONDS)
+    if kafka is not None:
+        counted = [each.repeats for each in kafka.partitions]
+        with (directory / "repeats").open("a") as file:
+            file.write(f"{sum(counted)}\n")
     (directory / f"stalls-{job.process}.json").write_bytes(msgspec.json.encode(source.stalls))
 
 
@@ -147,6 +156,26 @@ def lake_of(job: Job, directory: Path, store: Store, reading: Reading) -> "Lake"
     )
     lake.start()
     return lake
+
+
+def kafka_of(job: Job, store: Store, reading: Reading) -> "Kafka":
+    """The product's topics, for the shards of this process."""
+    from connectors.kafka import Kafka  # noqa: PLC0415  # as above
+
+    own = [slot.shard for slot in store.slots if slot.number % max(1, len(job.addresses)) == job.process]
+    kafka = Kafka(topics_of(job), store, own, stop=reading.stop, logger=structlog.get_logger())
+    kafka.start()
+    return kafka
+
+
+def topics_of(job: Job) -> "KafkaSettings":
+    """Where the topics of a campaign are."""
+    from connectors.kafka_settings import KafkaSettings  # noqa: PLC0415  # as above
+
+    # What is recorded is years old and must not be too old to be kept.
+    return KafkaSettings(
+        bootstrap_servers=(job.brokers,), registry_url=job.registry, partitions=3, retention_days=36_500
+    )
 
 
 def wrong_sink(job: Job, directory: Path, store: Store) -> Any:
