@@ -160,35 +160,15 @@ def lists(values: Sequence[Sequence[str]]) -> list[Part]:
 
 
 def maps(values: Sequence[str]) -> list[Part]:
-    """JSON objects of text, as maps."""
-    columns = alike(values)
-    if columns is None:
-        rows = [map_of(value) for value in values]
+    """JSON objects of text, as maps; those of one venue nearly always have the same keys."""
+    rows = [map_of(value) for value in values]
+    keys, *others = {tuple(row) for row in rows}
+    if others or not keys:
         return [[block(len(row), [word for pair in row.items() for word in pair]) for row in rows]]
-    # Half of them are keys, and a count is doubled.
-    parts: list[Part] = [*whole(unsigned([len(columns)]), 1)]
-    for words in columns:
-        parts += repeated(texts, words)
+    parts: list[Part] = [*whole(unsigned([len(keys) << 1]), 1)]
+    for key, words in zip(keys, zip(*map(dict.values, rows), strict=True), strict=True):
+        parts += [*whole(texts([key]), 1), *repeated(texts, words)]
     return [*parts, END]
-
-
-def alike(values: Sequence[str]) -> list[Sequence[str]] | None:
-    """Keys and values by turns, a column each, where all are one object's JSON but for the values.
-
-    That is told without reading them one by one: nothing is escaped, and between quotes stands what must.
-    """
-    lines = '"'.join(values)
-    (marks, *other) = {value.count('"') for value in values}
-    if other or marks < 4 or marks % 4 or "\\" in lines or not lines.isprintable():
-        return None
-    pieces = lines.split('"')
-    columns: list[Sequence[str]] = [pieces[place :: marks + 1] for place in range(marks + 1)]
-    between = [{"{"}, *[{":"}, {","}] * (marks // 4)]
-    between[-1] = {"}"}
-    keys = [set(column) for column in columns[1::4]]
-    if [set(column) for column in columns[::2]] != between or any(len(key) > 1 for key in keys):
-        return None
-    return columns[1::2] if len(set[str]().union(*keys)) == len(keys) else None
 
 
 def block(count: int, words: Sequence[str]) -> bytes:
