@@ -26,6 +26,6 @@ class Nanos(dict[str, int]):
         self.update(zip(texts, values, strict=True))
 
 
-def of_places(joined: str, places: int) -> list[int]:
-    """The nanos of numbers that all have so many places, one to nine, each with a blank behind it."""
-    return list(map(int, joined.replace(".", "").replace(" ", "0" * (NANO_PLACES - places) + " ").split()))
+def of_nanos(joined: str) -> list[int]:
+    """The nanos of numbers that are written with as many places, each with a blank behind it."""
+    return list(map(int, joined.encode().translate(None, b".").split()))

@@ -4,6 +4,7 @@ https://github.com/binance/binance-spot-api-docs (web-socket-streams.md, rest-ap
 """
 
 from collections.abc import Sequence
+from operator import methodcaller
 from typing import Annotated
 
 import msgspec
@@ -75,7 +76,7 @@ class ExchangeInfo(Struct):
     symbols: list[Raw]
 
 
-_trade_envelope = msgspec.json.Decoder(TradeEnvelope)
+_trade_envelope = msgspec.json.Decoder(TradeEnvelope).decode
 _envelope = msgspec.json.Decoder(Envelope).decode
 _wire_trade = msgspec.json.Decoder(WireTrade).decode
 _wire_quote = msgspec.json.Decoder(WireQuote).decode
@@ -88,7 +89,7 @@ def parse(frame: Frame, instruments: Instruments, records: list[Decoded]) -> Non
     # Only trades end in a flag. The guess spares them a second decoding; a wrong one costs nothing else.
     if frame.payload[-3:] == b"e}}":
         try:
-            wire = _trade_envelope.decode(frame.payload).data
+            wire = _trade_envelope(frame.payload).data
         except msgspec.ValidationError:
             pass
         else:
@@ -115,7 +116,7 @@ def parse_any(frame: Frame, message: Envelope, instruments: Instruments) -> Deco
 
 def trades(frames: Sequence[Frame], wires: Sequence[WireTrade], instruments: Instruments) -> list[Decoded]:
     listed = decoding.all_known(instruments, [wire.symbol for wire in wires])
-    sides = [TAKERS[wire.buyer_is_maker] for wire in wires]
+    sides: list[Side] = ["SELL" if wire.buyer_is_maker else "BUY" for wire in wires]
     return spot_trades(frames, listed, wires, epoch_times([wire.time for wire in wires]), sides, trade_words)
 
 
@@ -194,7 +195,7 @@ BINANCE = protocol.Venue(
     connect_path="/stream?timeUnit=MICROSECOND",
     subscribe=subscribe,
     classify=decoding.classifier(b'{"result"', b'{"code"', b'{"stream":"!', b'{"e":"serverShutdown"'),
-    decode_many=runs_of_trades(parse, trades, _trade_envelope, start=b'{"stream":"', end=b"e}}"),
+    decode_many=runs_of_trades(parse, trades, _trade_envelope, methodcaller("endswith", b"e}}")),
     alive=Request("/api/v3/ping"),
     metadata=Request("/api/v3/exchangeInfo", (("symbolStatus", "TRADING"),), weight=20),
     decode_metadata=decoding.metadata_decoder(lambda body: _exchange_info(body).symbols, listing),

@@ -5,6 +5,7 @@ https://docs.cdp.coinbase.com/exchange/websocket-feed/channels, rest-api/product
 
 import re
 from collections.abc import Sequence
+from operator import methodcaller
 from urllib.parse import quote as escaped
 
 import msgspec
@@ -78,7 +79,7 @@ class Product(Struct, gc=False):
 
 
 _message = msgspec.json.Decoder(Match | LastMatch | Ticker | Heartbeat | Subscriptions | Failure).decode
-_match = msgspec.json.Decoder(Match)
+_match = msgspec.json.Decoder(Match).decode
 _rows = msgspec.json.Decoder(list[Raw]).decode
 _row = msgspec.json.Decoder(HistoricalTrade).decode
 
@@ -188,7 +189,7 @@ COINBASE = protocol.Venue(
     symbols=("BTC-USD", "ETH-USD"),
     subscribe=subscribe,
     classify=decoding.classifier(b'{"type":"heartbeat"', b'{"type":"subscriptions"', b'{"type":"error"'),
-    decode_many=runs_of_trades(parse, trades, _match, start=b'{"type":"match"', end=b"}"),
+    decode_many=runs_of_trades(parse, trades, _match, methodcaller("startswith", b'{"type":"match"')),
     alive=Request("/time"),
     metadata=Request("/products"),
     decode_metadata=decoding.metadata_decoder(_rows, listing),

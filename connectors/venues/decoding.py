@@ -39,7 +39,7 @@ def known(instruments: Instruments, native: str) -> Instrument:
 def all_known(instruments: Instruments, natives: Sequence[str]) -> list[Instrument]:
     """The instruments of those names, or Refused."""
     found = list(map(instruments.get, natives))
-    return [known(instruments, native) for native in natives] if None in found else found  # type: ignore[return-value]
+    return found if all(found) else [known(instruments, native) for native in natives]  # type: ignore[return-value]
 
 
 def spot_trades(
@@ -215,7 +215,7 @@ def side(words: Sides, word: str) -> Side:
 def all_sides(words: Sides, found: Sequence[str]) -> list[Side]:
     """The sides that a venue's words mean, or Refused."""
     sides = list(map(words.get, found))
-    return [side(words, word) for word in found] if None in sides else sides  # type: ignore[return-value]
+    return sides if all(sides) else [side(words, word) for word in found]  # type: ignore[return-value]
 
 
 def guarded(

@@ -4,6 +4,7 @@ https://docs.kraken.com/api/docs/websocket-v2/trade (and ticker, heartbeat, ping
 """
 
 from collections.abc import Sequence
+from operator import methodcaller
 from typing import Annotated, Literal, Optional
 
 import msgspec
@@ -75,7 +76,8 @@ class Pair(Struct, gc=False):
 
 _message = msgspec.json.Decoder(Message).decode
 _trade_fields = [("channel", Literal["trade"]), ("data", Annotated[list[WireTrade], Meta(min_length=1)])]
-_trade_messages = msgspec.json.Decoder(defstruct("Trades", _trade_fields, bases=(Message,), gc=False))
+_trades = defstruct("Trades", _trade_fields, bases=(Message,), gc=False)
+_trade_messages = msgspec.json.Decoder(_trades).decode
 _wire_trade = msgspec.json.Decoder(WireTrade).decode
 _wire_quote = msgspec.json.Decoder(WireQuote).decode
 _answer = msgspec.json.Decoder(Answer).decode
@@ -189,7 +191,9 @@ KRAKEN = protocol.Venue(
     classify=decoding.classifier(
         b'{"channel":"heartbeat"', b'{"channel":"status"', b'{"method"', b'{"error"'
     ),
-    decode_many=runs_of_trades(parse, trades, _trade_messages, start=b'{"channel":"trade"', end=b"}"),
+    decode_many=runs_of_trades(
+        parse, trades, _trade_messages, methodcaller("startswith", b'{"channel":"trade"')
+    ),
     keep_alive=lambda now: msgspec.json.encode({"method": "ping", "req_id": now}),
     alive=Request("/0/public/SystemStatus"),
     metadata=Request("/0/public/AssetPairs"),

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
-import msgspec
 from msgspec import Raw
 
 from connectors.venues.decoding import EXPECTED, batched, guarded
@@ -25,21 +24,22 @@ Trades = Callable[[Sequence[Frame], Sequence[Any], Instruments], list[Decoded]]
 
 
 def runs_of_trades(
-    parse: Parse, trades: Trades, read: msgspec.json.Decoder[Any], *, start: bytes, end: bytes
+    parse: Parse, trades: Trades, read: Callable[[bytes], Any], alike: Callable[[bytes], bool]
 ) -> Callable[[Sequence[Frame], Instruments], list[Decoded]]:
     """A decoder that never raises, from how one frame is parsed, and how trades are made of wire messages.
 
     `read` decodes a frame to a wire message, or to an envelope whose `data` is one or a list of some. Frames
-    of trades are known by their start and end, which need not be sure: `read` and `trades` may refuse. The
-    longer these are, the faster they are found.
+    of trades are known by being `alike`, which need not be sure: `read` and `trades` may refuse.
     """
     one_by_one = guarded(parse)
 
-    def together(frames: Sequence[Frame], instruments: Instruments) -> list[Decoded] | None:
+    def together(
+        frames: Sequence[Frame], payloads: Sequence[bytes], instruments: Instruments
+    ) -> list[Decoded] | None:
+        if len(frames) < 2 or not b"".join(payloads).isascii():  # what nobody reads must be text too
+            return None
         try:
-            wires = read_all([frame.payload for frame in frames], read, start, end)
-            if len(wires) != len(frames):
-                return None
+            wires = list(map(read, payloads))
             if hasattr(wires[0], "data"):
                 wires = [envelope.data for envelope in wires]
             if isinstance(wires[0], list):
@@ -49,29 +49,18 @@ def runs_of_trades(
             return None
 
     def decode_many(frames: Sequence[Frame], instruments: Instruments) -> list[Decoded]:
-        found = together(frames, instruments) if len(frames) > 1 else None
-        if found is not None:
-            return found
+        payloads = [frame.payload for frame in frames]
+        if all(map(alike, payloads)) and max(map(len, payloads), default=0) <= PAYLOAD_BYTES_MAX:
+            return together(frames, payloads, instruments) or one_by_one(frames, instruments)
         likely: list[Frame] = []
         others: list[Frame] = []
-        for frame in frames:
-            payload = frame.payload
-            alike = payload.startswith(start) and payload.endswith(end) and len(payload) <= PAYLOAD_BYTES_MAX
-            (likely if alike else others).append(frame)
-        found = together(likely, instruments) if others and len(likely) > 1 else None
-        if found is None:
-            return one_by_one(frames, instruments)
-        return among(found, one_by_one(others, instruments))
+        for frame, payload in zip(frames, payloads, strict=True):
+            usual = alike(payload) and len(payload) <= PAYLOAD_BYTES_MAX
+            (likely if usual else others).append(frame)
+        found = together(likely, [frame.payload for frame in likely], instruments)
+        return among(found, one_by_one(others, instruments)) if found else one_by_one(frames, instruments)
 
     return decode_many
-
-
-def read_all(payloads: list[bytes], read: msgspec.json.Decoder[Any], start: bytes, end: bytes) -> list[Any]:
-    """The messages of payloads that look like trades; empty where one does not."""
-    lines = b"\n".join(payloads)
-    if max(map(len, payloads)) > PAYLOAD_BYTES_MAX or not lines.isascii():
-        return []
-    return read.decode_lines(lines) if alone(lines, len(payloads), start, end) else []
 
 
 def among(found: Sequence[Decoded], others: Sequence[Decoded]) -> list[Decoded]:
@@ -99,20 +88,6 @@ def among(found: Sequence[Decoded], others: Sequence[Decoded]) -> list[Decoded]:
     if done < len(run):
         result.append(run.cut(done, len(run)))
     return result + waiting
-
-
-def alone(lines: bytes, count: int, start: bytes, end: bytes) -> bool:
-    """Whether each line is a document by itself, if there are as many documents as lines."""
-    assert start.startswith(b"{")
-    assert end.endswith(b"}")
-    # No string of JSON holds a line end, and within a document no "}" stands before a "{": documents end at
-    # each line end that is such a joint.
-    return (
-        lines.count(b"\n") == count - 1
-        and lines.count(end + b"\n" + start) == count - 1
-        and lines.startswith(start)
-        and lines.endswith(end)
-    )
 
 
 def each_trade(

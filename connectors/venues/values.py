@@ -1,7 +1,7 @@
 """What the texts of venues mean: numbers and times, strictly and exactly. Nothing here knows a record."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -10,7 +10,7 @@ from typing import cast
 import msgspec
 
 from schemas.health import Reason
-from schemas.nanos import NANO_PLACES, Nanos, of_places
+from schemas.nanos import NANO_PLACES, Nanos, of_nanos
 
 # One number costs as much to read by itself as some among many.
 FEW = 8
@@ -33,6 +33,7 @@ class Refused(Exception):
 _PLAIN = r"-?[0-9]{1,20}+(?:\.[0-9]{1,18}+)?+"
 plain_number = re.compile(_PLAIN).fullmatch
 _plain_numbers = re.compile(rf"(?:{_PLAIN} )*+").fullmatch
+_nano_numbers = re.compile(rf"(?:[0-9]{{1,20}}+\.[0-9]{{{NANO_PLACES}}} )*+").fullmatch
 _any_number = re.compile(r"-?[0-9]++(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+").fullmatch
 # A larger exponent fits decimal(38,18) whatever stands before it as little as this one; it is never expanded.
 _small_exponent = re.compile(r"-?[0-9]+(?:\.[0-9]+)?[eE][+-]?[0-9]{1,2}").fullmatch
@@ -63,7 +64,7 @@ def repeating(found: Sequence[str] | Sequence[msgspec.Raw], field: str) -> tuple
     if texts is not found:
         return numbers(texts, field), []
     nanos = list(map(_known.get, texts))
-    missed = nanos.count(None)
+    missed = 0 if all(nanos) else nanos.count(None)
     if missed * FEW > len(texts):
         texts, read = varying(texts, field)
         _known.remember(texts, read)
@@ -80,20 +81,15 @@ def varying(found: Sequence[str] | Sequence[msgspec.Raw], field: str) -> tuple[S
     if texts is not found:
         return numbers(texts, field), []  # a venue that writes numbers leaves their last noughts out
     places = len(texts[0]) - texts[0].find(".") - 1
-    joined = " ".join(texts) + " "
-    if 0 < places <= NANO_PLACES and _of_places(places)(joined) and joined.count(" ") == len(texts):
-        return texts, of_places(joined, places)
+    padding = "0" * (NANO_PLACES - places) + " "
+    joined = padding.join(texts) + padding
+    if places > 0 and _nano_numbers(joined) and joined.count(" ") == len(texts):
+        return texts, of_nanos(joined)
     texts = numbers(texts, field)
     return texts, list(map(_known.__getitem__, texts))
 
 
 _known = Nanos()
-
-
-@lru_cache(NANO_PLACES)
-def _of_places(places: int) -> Callable[[str], re.Match[str] | None]:
-    """Looks whether all are numbers of so many places, with a blank behind each."""
-    return re.compile(rf"(?:[0-9]{{1,20}}+\.[0-9]{{{places}}} )*+").fullmatch
 
 
 def texts_of(found: Sequence[str] | Sequence[msgspec.Raw]) -> Sequence[str]:

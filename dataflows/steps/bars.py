@@ -97,7 +97,7 @@ class Aggregate:
         for place, (book, identifier, time, price, quantity, side, received) in enumerate(
             zip(map(self._books.get, run.symbols), *columns, strict=True)
         ):
-            # Adding to a sum at once costs less than to keep the trade and fold many.
+            # Adding up at once costs less than to keep trades and fold many; and comparing, less than max.
             if book is not None and book.newest <= time < book.limit and book.last < identifier:
                 book.newest, book.last, book.close = time, identifier, price
                 book.notional += price * quantity
@@ -107,9 +107,11 @@ class Aggregate:
                 else:
                     book.sales += 1
                     book.sold += quantity
-                if not book.low <= price <= book.high:
-                    book.low, book.high = min(book.low, price), max(book.high, price)
-                if received > book.received:  # noqa: PLR1730  # a call of max would cost thrice as much
+                if price > book.high:  # noqa: PLR1730
+                    book.high = price
+                if price < book.low:  # noqa: PLR1730
+                    book.low = price
+                if received > book.received:  # noqa: PLR1730
                     book.received = received
             else:
                 frame = run.frames[place]

@@ -102,10 +102,6 @@ class Pieces:
         self._run, self._done = run, 0
         self._pieces: list[Record | Run] = []
 
-    def __bool__(self) -> bool:
-        """Whether there is any."""
-        return self._done > 0
-
     def replace(self, place: int, records: Sequence[Record]) -> None:
         """Put records in the place of one of its trades; places rise."""
         if self._done < place:

@@ -16,6 +16,9 @@ from schemas.run import Run
 
 VERSION = 1
 
+# What a venue sends by itself.
+LIVE = frozenset(("data", "control"))
+
 DecodeMany = Callable[[Sequence[Frame], Mapping[str, Any]], Sequence[Record | Run]]
 DecodePage = Callable[[Frame, Mapping[str, Any]], Sequence[Record | Run]]
 DecodeMetadata = Callable[[bytes], Mapping[str, Any]]
@@ -70,14 +73,13 @@ class Decode:
         frames, records = batch.frames, batch.records
         special: dict[str, int] = {}
         done = 0
-        for place, frame in enumerate(frames):
-            kind = frame.kind
-            if kind != "data" and kind != "control":  # noqa: PLR1714  # this is the hot line of the loop
-                if done < place:
-                    records += self._decode_many(frames[done:place], self._instruments)
-                records += self._special(batch, frame)
-                special[kind] = special.get(kind, 0) + 1
-                done = place + 1
+        for place in [place for place, frame in enumerate(frames) if frame.kind not in LIVE]:
+            frame = frames[place]
+            if done < place:
+                records += self._decode_many(frames[done:place], self._instruments)
+            records += self._special(batch, frame)
+            special[frame.kind] = special.get(frame.kind, 0) + 1
+            done = place + 1
         if done < len(frames):
             live = frames[done:] if done else frames
             records += self._decode_many(live, self._instruments)

@@ -150,13 +150,12 @@ class DropDuplicates:
             batch.records = edited(batch.records, edits)
         return batch
 
-    def _run(self, batch: Batch, place: int, run: Run) -> Pieces:
+    def _run(self, batch: Batch, place: int, run: Run) -> Pieces | None:
         """Trades that nearly all are plainly the next of their symbols."""
-        stored = self._stored
-        pieces = Pieces(run)
+        pieces: Pieces | None = None
         done = 0  # so many are remembered
-        for within, symbol, identifier in zip(range(len(run)), run.symbols, run.ids, strict=True):
-            known = stored.get(symbol)
+        expected = map(self._stored.get, run.symbols)
+        for within, (known, identifier) in enumerate(zip(expected, run.ids, strict=True)):
             if known is not None and identifier == known.next:
                 known.next = identifier + 1
             else:
@@ -166,6 +165,7 @@ class DropDuplicates:
                     self._remember(run, done, within)
                     done = within + 1
                     again = self._repeated(batch, place, trade, within) if kept is None else [kept]
+                    pieces = pieces or Pieces(run)
                     pieces.replace(within, again)
         self._remember(run, done, len(run))
         return pieces

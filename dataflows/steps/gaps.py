@@ -102,20 +102,18 @@ class DetectGaps:
             for first, last in series.missing.within(hole.first, hole.last)
         ]
 
-    def _run(self, batch: Batch, place: int, run: Run) -> Pieces:
+    def _run(self, batch: Batch, place: int, run: Run) -> Pieces | None:
         """Trades that nearly all are plainly the next of their symbols."""
-        current = self._current
-        pieces = Pieces(run)
-        for within, (symbol, identifier, time) in enumerate(
-            zip(run.symbols, run.ids, run.times, strict=True)
-        ):
-            series = current.get(symbol)
+        pieces: Pieces | None = None
+        expected = map(self._current.get, run.symbols)
+        for within, (series, identifier, time) in enumerate(zip(expected, run.ids, run.times, strict=True)):
             if series is not None and identifier == series.next and not series.number:
                 series.next, series.time = identifier + 1, time
             else:
                 trade = run.trade(within)
                 records = self._trade(batch, place, trade, within)
                 if len(records) > 1 or records[0] is not trade:
+                    pieces = pieces or Pieces(run)
                     pieces.replace(within, records)
         return pieces
 

@@ -4,7 +4,7 @@ import pytest
 
 from schemas import nanos
 from schemas.money import plain
-from schemas.nanos import Nanos, of_places
+from schemas.nanos import Nanos, of_nanos
 
 
 def test_nanos_are_exact_or_not_above_nought() -> None:
@@ -25,7 +25,8 @@ def test_nanos_are_exact_or_not_above_nought() -> None:
 def test_of_as_many_places_all_are_read_together(places: int) -> None:
     values = [0, 1, 10**places, 123 * 10**places + 1, 10 ** (places + 12)]
     texts = [f"{value // 10**places}.{value % 10**places:0{places}d}" for value in values]
-    assert of_places(" ".join(texts) + " ", places) == [value * 10 ** (9 - places) for value in values]
+    padding = "0" * (9 - places) + " "
+    assert of_nanos(padding.join(texts) + padding) == [value * 10 ** (9 - places) for value in values]
     assert [Nanos()[text] for text in texts] == [value * 10 ** (9 - places) for value in values]
     assert [plain(value * 10 ** (18 - places)) for value in values][1] == "0." + "0" * (places - 1) + "1"
 
