@@ -1,5 +1,7 @@
 """The topics behind a real broker and a real registry: exact records, and nothing lost, whatever happens."""
 
+import subprocess
+import sys
 import time
 import uuid
 from collections import Counter
@@ -17,13 +19,14 @@ from connectors import outages, topics
 from connectors.brokers import KafkaError
 from connectors.kafka_settings import KafkaSettings
 from connectors.topics import partition_of, topic_of
-from schemas import DeadLetter, Frame, Gap, Trade
+from dataflows.steps.batch import Batch
+from schemas import Bar, DeadLetter, Frame, Gap, Trade
 from tests.campaigns.kafka_driver import Driven, read, records, store_of, topics_of, until
 from tests.campaigns.lake_driver import frame_at, rows_of
 from tests.services.kafka import PASSWORD, USER
 
 if TYPE_CHECKING:
-    from tests.services.kafka import Kafka
+    from tests.services.kafka import Cluster, Kafka
     from tests.services.registry import Registry
 
 PARTITIONS = 3
@@ -316,3 +319,133 @@ def test_who_may_not_ends_the_process_in_clear_words(
     assert words in str(told.value)
     assert password not in str(told.value)
     assert told.value.hint
+
+
+def test_without_brokers_nothing_of_it_is_loaded() -> None:
+    look = (
+        "import operate.run, dataflows.running, connectors.lake, sys; print('confluent_kafka' in sys.modules)"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout
+        == "False\n"
+    )
+
+
+@pytest.mark.long
+def test_a_leader_that_moves_costs_nothing(
+    kafka_cluster: "Cluster", registry: "Registry", venue: str
+) -> None:
+    shard = f"{venue}-0"
+    settings = KafkaSettings(
+        bootstrap_servers=tuple(kafka_cluster.plain.split(",")),
+        registry_url=registry.url,
+        partitions=PARTITIONS,
+        replication=3,
+        retention_days=36_500,
+    )
+    driven = Driven(settings, store_of(shard))
+    driven.write(1, 50)
+    driven.begun()
+    for number, server in enumerate(kafka_cluster.servers):
+        server.kill()
+        try:
+            driven.write(51 + 300 * number, 350 + 300 * number, size=30)
+            driven.snapshot()
+            driven.settle()  # two are enough
+        finally:
+            server.start()
+        wait_for_copies(settings, topic_of(Trade, venue), 3)
+    driven.snapshot()
+    assert driven.sink.close(10)
+    assert plain(found(settings, venue)) == plain(wanted((shard,), 950))
+    last: dict[Any, int] = {}
+    for message in read(settings, topic_of(Trade, venue)):
+        position = int(message.headers["position"])
+        assert position >= last.get(message.key, 0)
+        last[message.key] = position
+
+
+def wait_for_copies(settings: KafkaSettings, topic: str, copies: int) -> None:
+    """Wait until all copies of a topic are in step again."""
+    admin = AdminClient({"bootstrap.servers": ",".join(settings.bootstrap_servers)})
+
+    def are_in_step() -> bool:
+        listed = admin.list_topics(topic, timeout=10).topics[topic].partitions.values()
+        return all(len(each.isrs) == copies for each in listed)
+
+    until(are_in_step)
+
+
+@pytest.mark.long
+def test_compaction_keeps_every_window_at_its_highest_revision(
+    kafka: "Kafka", settings: KafkaSettings, venue: str
+) -> None:
+    shard = f"{venue}-0"
+    driven = Driven(settings, store_of(shard))
+    driven.begun()
+    topic = topic_of(Bar, venue)
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    for name, value in {
+        "segment.ms": "200",
+        "min.cleanable.dirty.ratio": "0.01",
+        "max.compaction.lag.ms": "200",
+    }.items():
+        resource.add_incremental_config(ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET))
+    admin = AdminClient({"bootstrap.servers": kafka.plain})
+    for answer in admin.incremental_alter_configs([resource]).values():
+        answer.result(10)
+    partition, written = driven.partitions[shard], 0
+    for revision in range(6):
+        bars = [
+            bar_of(venue, shard, symbol, window, revision, position=1 + revision * 100 + window)
+            for window in range(20)
+            for symbol in ("BTC-USDT", "ETH-USDT", "SOL-USDT", "ADA-USDT")
+            if revision <= window % 6
+        ]
+        partition.write_batch([Batch(shard, 1 + revision * 100, 99 + revision * 100, [], bars, {})])
+        written += len(bars)
+        driven.settle()
+        time.sleep(0.3)  # a segment is closed by age, when the next message comes
+    highest = {
+        f"{venue}:spot:{symbol}:1m:{window}".encode(): window % 6
+        for window in range(20)
+        for symbol in ("BTC-USDT", "ETH-USDT", "SOL-USDT", "ADA-USDT")
+    }
+    state = driven.snapshot()
+    number = 10_000
+
+    def is_compacted() -> bool:
+        nonlocal number
+        number += 1
+        closing = [
+            bar_of(venue, shard, symbol, 99, number, position=number)
+            for symbol in ("BTC-USDT", "ETH-USDT", "SOL-USDT", "ADA-USDT")
+        ]
+        partition.write_batch([Batch(shard, number, number, [], closing, {})])
+        driven.settle()
+        time.sleep(0.3)
+        return len([each for each in read(settings, topic) if not each.key.endswith(b":99")]) == len(highest)
+
+    until(is_compacted)
+    there = [each for each in read(settings, topic) if not each.key.endswith(b":99")]
+    assert written > len(highest) == len(there)
+    assert {each.key: int(each.headers["id"].rpartition(b":")[2]) for each in there} == highest
+    # Who goes on from before all that sends no older revision behind the newest.
+    driven.die()
+    states = {shard: (state[shard][0], 0, (), ())}  # type: ignore[index]
+    again = Driven(settings, store_of(shard), states)
+    again.partitions[shard].write_batch(
+        [Batch(shard, 1, 99, [], [bar_of(venue, shard, "BTC-USDT", 5, 0, position=6)], {})]
+    )
+    again.begun()
+    assert again.repeats() == 1
+    assert again.sink.close(10)
+
+
+def bar_of(venue: str, shard: str, symbol: str, window: int, revision: int, position: int) -> Bar:
+    """A bar of a minute."""
+    return Bar(
+        f"{venue}:spot:{symbol}:1m:{window}:{revision}", symbol, venue, "crypto", "1m", window, window + 60,
+        "1", "2", "1", "2", "3", "4", "1.5", 2, "1", 1, "a", "b", 0, revision, "USDT", "spot",
+        *symbol.split("-"), shard, position,
+    )  # fmt: skip

@@ -152,7 +152,11 @@ def facts(rows: dict[str, list[Row]]) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(
     ("sink", "kills", "frames"),
-    [("files", 12, 3_000), pytest.param("lake", 5, 1_200, marks=pytest.mark.long)],
+    [
+        ("files", 12, 3_000),
+        pytest.param("lake", 5, 1_200, marks=pytest.mark.long),
+        pytest.param("kafka", 5, 1_200, marks=pytest.mark.long),
+    ],
 )
 def test_killed_anywhere_in_any_number_of_processes_it_gives_the_same(
     sink: str, kills: int, frames: int, seed: int
@@ -170,7 +174,8 @@ def test_killed_anywhere_in_any_number_of_processes_it_gives_the_same(
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert f"kills {kills}, rounds" in ended.stdout
-    assert "lost 0, doubled 0, failures 0" in ended.stdout
+    # Topics promise nothing about repeats; that there was none is looked at where many are killed.
+    assert re.search(rf"lost 0, doubled {'[0-9]+' if sink == 'kafka' else '0'}, failures 0", ended.stdout)
 
 
 @pytest.fixture
