@@ -1,7 +1,5 @@
 """Plain numbers in units of 10**-9: what nearly all prices and sizes are whole numbers of."""
 
-from collections.abc import Sequence
-
 NANO_PLACES = 9
 # Prices repeat; 50,000 of them are about 6 MB, and forgetting costs half a microsecond each.
 REMEMBERED_MAX = 50_000
@@ -18,12 +16,6 @@ class Nanos(dict[str, int]):
             self.clear()
         self[text] = value
         return value
-
-    def remember(self, texts: Sequence[str], values: Sequence[int]) -> None:
-        """Know these too."""
-        if len(self) + len(texts) > REMEMBERED_MAX:
-            self.clear()
-        self.update(zip(texts, values, strict=True))
 
 
 def of_nanos(joined: str) -> list[int]:

@@ -18,7 +18,7 @@ from connectors.venues.protocol import (
     PageHeader,
     Request,
 )
-from connectors.venues.values import TEXT_CHARACTERS_MAX, Refused, number, plain_number, repeating, varying
+from connectors.venues.values import TEXT_CHARACTERS_MAX, Refused, exact, number, plain_number
 from schemas import Control, DeadLetter, Frame, Quote, Trade
 from schemas.fields import Origin, Side
 from schemas.health import FrameKind, Reason, What
@@ -54,8 +54,8 @@ def spot_trades(
 
     `wires` have an id, a price and a quantity; `words` makes the vendor_data of instruments and wires.
     """
-    prices, price_nanos = repeating([wire.price for wire in wires], "price")
-    quantities, quantity_nanos = varying([wire.quantity for wire in wires], "quantity")
+    prices, price_nanos = exact([wire.price for wire in wires], "price")
+    quantities, quantity_nanos = exact([wire.quantity for wire in wires], "quantity")
     ids = [wire.id for wire in wires]
     if len(frames) == 1:
         return [*trades_of(frames, listed, ids, times, prices, quantities, sides, words(listed, wires))]

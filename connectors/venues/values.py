@@ -12,8 +12,6 @@ import msgspec
 from schemas.health import Reason
 from schemas.nanos import NANO_PLACES, Nanos, of_nanos
 
-# One number costs as much to read by itself as some among many.
-FEW = 8
 # How much of a venue's text a detail repeats, and the longest number that is worth converting.
 TEXT_CHARACTERS_MAX = 40
 TIME_WRITTEN_MAX = 10**30
@@ -58,25 +56,11 @@ def numbers(texts: Sequence[str], field: str) -> Sequence[str]:
     return [number(text, field) for text in texts]
 
 
-def repeating(found: Sequence[str] | Sequence[msgspec.Raw], field: str) -> tuple[Sequence[str], list[int]]:
-    """The plain digits of numbers that often repeat, as prices do, or Refused; and their nanos, if cheap."""
-    texts = texts_of(found)
-    if texts is not found:
-        return numbers(texts, field), []
-    nanos = list(map(_known.get, texts))
-    missed = 0 if all(nanos) else nanos.count(None)
-    if missed * FEW > len(texts):
-        texts, read = varying(texts, field)
-        _known.remember(texts, read)
-        return texts, read
-    if missed:
-        texts = numbers(texts, field)
-        nanos = list(map(_known.__getitem__, texts))
-    return texts, cast("list[int]", nanos)
+def exact(found: Sequence[str] | Sequence[msgspec.Raw], field: str) -> tuple[Sequence[str], list[int]]:
+    """The plain digits of each, or Refused; and their nanos, if cheap: where all have as many places.
 
-
-def varying(found: Sequence[str] | Sequence[msgspec.Raw], field: str) -> tuple[Sequence[str], list[int]]:
-    """The same of numbers that rarely repeat: they are read together, where they have as many places."""
+    To remember prices, which often repeat, costs more than this as soon as there are thousands of them.
+    """
     texts = texts_of(found)
     if texts is not found:
         return numbers(texts, field), []  # a venue that writes numbers leaves their last noughts out

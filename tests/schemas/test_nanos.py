@@ -36,5 +36,3 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     known = Nanos()
     assert [known[str(one)] for one in range(10)] == [one * 10**9 for one in range(10)]
     assert len(known) <= 3
-    known.remember(["1.5", "2.5", "3.5"], [15 * 10**8, 25 * 10**8, 35 * 10**8])
-    assert known == {"1.5": 15 * 10**8, "2.5": 25 * 10**8, "3.5": 35 * 10**8}
