@@ -38,9 +38,16 @@ def encode_columns(
 ) -> list[bytes]:
     """The same of records that are already columns, all as long as the first."""
     parts: list[Part] = [prefix]
+    numbers: dict[tuple[bool, Sequence[int]], list[Part]] = {}  # one id is in several columns
     # An older version has fewer fields.
     for column, values in zip(covered(record_type, version), columns, strict=False):
-        parts += column_parts(column, values)
+        if column.kind != "integer":
+            parts += column_parts(column, values)
+            continue
+        same = column.nullable, tuple(values)
+        if same not in numbers:
+            numbers[same] = column_parts(column, values)
+        parts += numbers[same]
     return whole(parts, len(columns[0]))
 
 
@@ -108,13 +115,14 @@ LONG_MAX = 2**63 - 1
 
 
 def longs(values: Sequence[int]) -> list[Part]:
-    """Numbers of either sign, such that those near zero are short."""
+    """Numbers of either sign, doubled, such that those near zero are short."""
     lowest = min(values)
     if lowest < -LONG_MAX - 1 or max(values) > LONG_MAX:
         raise ValueError("a number is beyond 64 bits")
-    if lowest < 0:
-        return unsigned([value << 1 if value >= 0 else (-value << 1) - 1 for value in values])
-    return unsigned([value << 1 for value in values])
+    if lowest >= GROUP:
+        low = [MORE[(value << 1) & MASK] for value in values]
+        return [low, *repeated(unsigned, [value >> (BITS - 1) for value in values])]
+    return unsigned([value << 1 if value >= 0 else (-value << 1) - 1 for value in values])
 
 
 # --- everything else is numbers, and bytes behind their length
