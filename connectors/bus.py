@@ -10,7 +10,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaException, Producer
@@ -26,11 +25,13 @@ from connectors.topics import MESSAGE_BYTES_MAX
 QUEUE_BYTES_MAX = 64 * 1024 * 1024
 # What a message costs beside its bytes, here and in the client.
 MESSAGE_BYTES = 1_000
+# Messages between two looks at what is acknowledged.
+AT_ONCE = 100
 # Messages gather so long: a tenth of what a frame takes from venue to reader.
 LINGER_MILLISECONDS = 5
 # Without any acknowledgement for so long it is an outage; one that is well takes milliseconds.
 OUTAGE_SECONDS = 3.0
-# How late we may see that there is room, or that the process is to end.
+# How late we may see that there is room and what is acknowledged, or that the process is to end.
 ROOM_SECONDS, STOP_SECONDS = 0.01, 0.5
 # A process that is to end may still be beginning: well within the time that it has.
 BEGIN_SECONDS = 4.0
@@ -67,24 +68,36 @@ class Outgoing:
     def __init__(self, shard: str, store: str) -> None:
         self.shard = shard
         self.waiting: dict[int, Message] = {}  # in the order in which they were sent
-        self._headers: Headers = [("shard", shard.encode()), ("store", store.encode())]
-        self._number = self._sent = self._acknowledged = 0  # each is written by one thread alone
+        self.sent = self.acknowledged = 0  # bytes; each is written by one thread at a time
+        self._number = 0
+        self._frame = f"{store}:{shard}:".encode()
 
     @property
     def taken(self) -> int:
         """What waits takes."""
-        return self._sent - self._acknowledged
+        return self.sent - self.acknowledged
 
     def put(self, message: Message) -> tuple[int, Headers]:
         """Keep a message until it is acknowledged; its number and its headers."""
-        self._number += 1
-        self.waiting[self._number] = message
-        self._sent += len(message.value) + MESSAGE_BYTES
-        return self._number, [("id", message.id), ("position", b"%d" % message.position), *self._headers]
+        self._number = number = self._number + 1
+        self.waiting[number] = message
+        self.sent += len(message.value) + MESSAGE_BYTES
+        return number, [("id", message.id), ("frame", self._frame + b"%d" % message.position)]
 
     def take(self, number: int) -> None:
         """It is acknowledged."""
-        self._acknowledged += len(self.waiting.pop(number).value) + MESSAGE_BYTES
+        self.acknowledged += len(self.waiting.pop(number).value) + MESSAGE_BYTES
+
+
+class Delivery(Struct, gc=False):
+    """What the client is to call for one message; there are too many to be looked through for garbage."""
+
+    told: Callable[[Outgoing, int, Any, Any], None]
+    outgoing: Outgoing
+    number: int
+
+    def __call__(self, error: Any, message: Any) -> None:
+        self.told(self.outgoing, self.number, error, message)
 
 
 class Bus:
@@ -99,6 +112,7 @@ class Bus:
         self._logger = logger
         self._begun = threading.Event()
         self._closing = threading.Event()
+        self._hearing = threading.Lock()  # the client calls back in the thread that asks it
         self._failure: BaseException | None = None
         self._errors = Counter(dict.fromkeys(KINDS, 0))
         self._acknowledged: Counter[str] = Counter()
@@ -133,23 +147,28 @@ class Bus:
     def send(self, outgoing: Outgoing, messages: Sequence[Message]) -> None:
         """Send messages of a shard in order, each once there is room for it."""
         self.check()
-        produce = self._producer.produce
-        for message in messages:
-            self.wait_for_room(outgoing, self._share)
+        produce, delivered = self._producer.produce, self._delivered
+        for count, message in enumerate(messages):
+            if outgoing.sent - outgoing.acknowledged > self._share:
+                self.wait_for_room(outgoing, self._share)
             number, headers = outgoing.put(message)
+            done = Delivery(delivered, outgoing, number)
             try:
-                produce(
-                    message.topic,
-                    message.value,
-                    message.key,
-                    message.partition,
-                    partial(self._delivered, outgoing, number),
-                    headers=headers,
-                )
+                produce(message.topic, message.value, message.key, message.partition, done, headers=headers)
             except KafkaException as error:
                 self._fail(named(f"a message of {message.topic} cannot be sent", error.args[0]))
                 self.check()
+            if count % AT_ONCE == 0:
+                self._hear()
         failpoint("kafka.sent")
+
+    def _hear(self) -> None:
+        """Be told what is acknowledged; by whoever has Python anyway, as the client asks for it each time."""
+        if self._hearing.acquire(blocking=False):
+            try:
+                self._producer.poll(0)
+            finally:
+                self._hearing.release()
 
     def wait_for_room(self, outgoing: Outgoing, bytes_max: int) -> None:
         """Wait until no more than so much of a shard waits; KafkaError where the process ends before."""
@@ -161,14 +180,15 @@ class Bus:
                     hint="nothing is lost: start again",
                 )
             time.sleep(ROOM_SECONDS)
+            self._hear()
 
     def close(self, seconds: float) -> bool:
         """Send all, now; whether it was acknowledged within the time."""
         if not self._begun.is_set():
             return not any(each.waiting for each in self.outgoing.values())
         self._closing.set()
-        self._thread.join()  # two threads must not be called back at once
-        self._producer.flush(seconds)
+        with self._hearing:
+            self._producer.flush(seconds)
         self.check()
         return not any(each.waiting for each in self.outgoing.values())
 
@@ -202,8 +222,8 @@ class Bus:
             )
             self._moved = time.monotonic()
             self._begun.set()
-            while not self._closing.is_set():
-                self._producer.poll(STOP_SECONDS)
+            while not self._closing.wait(ROOM_SECONDS):
+                self._hear()
                 self._look()
         except BaseException as error:  # noqa: BLE001  # this thread has no caller: the engine's raise it
             self._fail(error)
@@ -228,7 +248,7 @@ class Bus:
             self._logger.warning("cannot publish to Kafka, trying again", problem=problem)
 
     def _delivered(self, outgoing: Outgoing, number: int, error: Any, message: Any) -> None:
-        """Called by the client, in our thread or in that of whoever closes us."""
+        """Called by the client, in the thread that hears it."""
         topic = message.topic()
         if error is not None:
             self._errors[kind_of(error)] += 1
@@ -236,7 +256,7 @@ class Bus:
             return
         failpoint("kafka.acknowledged")
         place = topic, message.partition()
-        self.offsets[place] = max(message.offset() + 1, self.offsets.get(place, 0))
+        self.offsets[place] = message.offset() + 1  # they come in their order
         outgoing.take(number)
         self._acknowledged[topic] += 1
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from connectors.brokers import answered, client_properties, is_outage
 from connectors.bus import Bus, BusStatus
@@ -223,7 +224,7 @@ class KafkaPartition(StatefulSinkPartition[Any, State]):
         waiting = list(self._outgoing.waiting.values())
         failpoint("kafka.snapshot")
         plain = tuple((topic, partition, end) for (topic, partition), end in ends.items())
-        return VERSION, self._last, plain, tuple(map(tuple, waiting))
+        return VERSION, self._last, plain, tuple(map(astuple, waiting))
 
 
 def made_ready(

@@ -16,8 +16,8 @@ from schemas.run import Run
 MARKET = "spot"
 
 
-class Message(NamedTuple):
-    """One message, as state keeps it too."""
+class Message(Struct, frozen=True, gc=False):
+    """One message; its fields are what state keeps of it."""
 
     topic: str
     partition: int

@@ -77,12 +77,13 @@ def read_back(
     """What has landed of a shard behind these offsets; None: look at the last messages of the partition."""
     consumer = Consumer({**properties, **CONSUMER})
     try:
-        landed, own = Landed(), (shard.encode(), store.encode())
+        landed, own = Landed(), f"{store}:{shard}".encode()
         for message in messages(consumer, starts, landed.ends):
             landed.looked_at += 1
             headers = dict(message.headers() or ())
-            if (headers.get("shard"), headers.get("store")) == own:
-                landed.add(message.topic(), headers["id"], int(headers["position"]))
+            source, _, position = headers.get("frame", b"").rpartition(b":")
+            if source == own:
+                landed.add(message.topic(), headers["id"], int(position))
         return landed
     finally:
         consumer.close()

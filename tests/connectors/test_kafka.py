@@ -112,13 +112,10 @@ def test_every_record_is_there_once_under_its_key_and_in_its_order(
                 identifier, position = record.message_id, record.platform_sequence
             assert message.key == key.encode()
             assert message.partition == partition_of(key, PARTITIONS)
-            assert message.headers == {
-                "id": identifier.encode(),
-                "position": str(position).encode(),
-                "shard": record.shard.encode() if record_type is not Trade else message.headers["shard"],
-                "store": b"a store",
-            }
-            of = message.key, message.headers["shard"]
+            source, _, at = message.headers["frame"].decode().rpartition(":")
+            assert message.headers == {"id": identifier.encode(), "frame": f"{source}:{position}".encode()}
+            assert (source, at) == (f"a store:{record.shard}", str(position))
+            of = message.key, source
             assert position >= last.get(of, 0)
             last[of] = position
     assert all(len(read(settings, topic_of(each, venue))) > 1 for each in (Frame, Trade, Gap, DeadLetter))
@@ -150,12 +147,6 @@ def test_what_landed_before_a_crash_is_not_sent_again(settings: KafkaSettings, v
     third.snapshot()
     assert third.sink.close(10)
     assert plain(found(settings, venue)) == plain(wanted((shard,), FRAMES + 5))
-    # Another store is another's: what it calls the same is not the same.
-    fourth = Driven(settings, store_of(shard, store="another"))
-    fourth.write(1, 5)
-    fourth.snapshot()
-    assert fourth.sink.close(10)
-    assert fourth.repeats() == 0
 
 
 def test_an_epoch_ends_without_brokers_and_its_messages_are_part_of_the_state(
@@ -360,7 +351,7 @@ def test_a_leader_that_moves_costs_nothing(
     assert plain(found(settings, venue)) == plain(wanted((shard,), 950))
     last: dict[Any, int] = {}
     for message in read(settings, topic_of(Trade, venue)):
-        position = int(message.headers["position"])
+        position = int(message.headers["frame"].rpartition(b":")[2])
         assert position >= last.get(message.key, 0)
         last[message.key] = position
 

@@ -55,9 +55,15 @@ def test_a_topic_is_read_from_there_to_its_end(kafka: "Kafka", monkeypatch: pyte
     for number in range(20):
         headers: Any = [
             ("id", b"%d" % number),
-            ("position", b"%d" % (100 + number)),
-            ("shard", b"other" if number % 5 == 4 else b"x-0"),
-            ("store", b"theirs" if number % 5 == 3 else b"ours"),
+            (
+                "frame",
+                b"%s:%s:%d"
+                % (
+                    b"theirs" if number % 5 == 3 else b"ours",
+                    b"other" if number % 5 == 4 else b"x-0",
+                    100 + number,
+                ),
+            ),
         ]
         producer.produce(topic, b"value", partition=0, headers=headers)
     producer.produce(topic, b"from somebody without headers", partition=1)
