@@ -63,8 +63,16 @@ class Kafka(FixedPartitionedSink[Any, State]):
     """All topics, written by the shards of a process, each in the partition of its slot."""
 
     def __init__(
-        self, settings: KafkaSettings, store: Store, own: Sequence[str], *, stop: Event, logger: Any
+        self,
+        settings: KafkaSettings,
+        store: Store,
+        own: Sequence[str],
+        *,
+        stop: Event,
+        logger: Any,
+        rebuilding: bool = False,
     ) -> None:
+        self._rebuilding = rebuilding  # all frames come once more
         self._settings, self._store, self._stop, self._logger = settings, store, stop, logger
         self._slots = {slot.partition: slot for slot in store.slots}
         self._numbers = {slot.key: slot.number for slot in store.slots}
@@ -116,7 +124,7 @@ class Kafka(FixedPartitionedSink[Any, State]):
         properties = client_properties(self._settings, self.bus.said)
         return outlast(
             "read back from Kafka",
-            partial(read_back, properties, shard, self._store.store_id, starts),
+            partial(read_back, properties, shard, self._store.store_id, starts, rebuilding=self._rebuilding),
             waits=is_outage,
             until=self._stop,
             logger=self._logger,

@@ -35,18 +35,26 @@ CONSUMER: Mapping[str, Any] = {
 
 
 class Landed:
-    """What is there, by id; of a window the highest revision, as compaction may have taken the others."""
+    """What is there, by id; of a window the highest revision, as compaction may have taken the others.
 
-    def __init__(self) -> None:
+    Where all that a shard ever had is sent again, what is older than the oldest that was found had landed
+    too: a partition has the messages of a shard in their order. It was removed, or is older than our look.
+    """
+
+    def __init__(self, *, rebuilding: bool = False) -> None:
+        self._rebuilding = rebuilding
+        self._oldest: dict[Place, int] = {}  # positions
         self.last = 0  # the highest position of a frame that caused a message
         self.looked_at = 0
         self.ends: dict[Place, int] = {}
         self._ids: set[tuple[str, bytes]] = set()
         self._revisions: dict[tuple[str, bytes], int] = {}
 
-    def add(self, topic: str, identifier: bytes, position: int) -> None:
+    def add(self, place: Place, identifier: bytes, position: int) -> None:
         """A message of the shard is there."""
+        topic, _ = place
         self.last = max(self.last, position)
+        self._oldest[place] = min(position, self._oldest.get(place, position))
         if is_bar(topic):
             window, revision = split(identifier)
             self._revisions[topic, window] = max(revision, self._revisions.get((topic, window), 0))
@@ -55,6 +63,10 @@ class Landed:
 
     def has(self, message: Message) -> bool:
         """Whether a message need not be sent."""
+        if self._rebuilding and self._oldest:
+            oldest = self._oldest.get((message.topic, message.partition), min(self._oldest.values()))
+            if message.position < oldest:
+                return True
         if not is_bar(message.topic):
             return (message.topic, message.id) in self._ids
         window, revision = split(message.id)
@@ -72,18 +84,23 @@ def split(identifier: bytes) -> tuple[bytes, int]:
 
 
 def read_back(
-    properties: Mapping[str, Any], shard: str, store: str, starts: Mapping[Place, int | None]
+    properties: Mapping[str, Any],
+    shard: str,
+    store: str,
+    starts: Mapping[Place, int | None],
+    *,
+    rebuilding: bool = False,
 ) -> Landed:
     """What has landed of a shard behind these offsets; None: look at the last messages of the partition."""
     consumer = Consumer({**properties, **CONSUMER})
     try:
-        landed, own = Landed(), f"{store}:{shard}".encode()
+        landed, own = Landed(rebuilding=rebuilding), f"{store}:{shard}".encode()
         for message in messages(consumer, starts, landed.ends):
             landed.looked_at += 1
             headers = dict(message.headers() or ())
             source, _, position = headers.get("frame", b"").rpartition(b":")
             if source == own:
-                landed.add(message.topic(), headers["id"], int(position))
+                landed.add((message.topic(), message.partition()), headers["id"], int(position))
         return landed
     finally:
         consumer.close()

@@ -9,7 +9,7 @@ import shutil
 from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 from bytewax.outputs import FixedPartitionedSink
@@ -21,6 +21,7 @@ from connectors.disk import sync_folder
 from connectors.durable import Durable
 from connectors.failpoints import failpoint
 from connectors.kept_frames import KeptFrames, oldest
+from connectors.kafka_settings import KafkaSettings
 from connectors.lake import Lake
 from connectors.positions import sync_newest
 from connectors.segments import iso, newest_position, segment_paths
@@ -39,6 +40,9 @@ from dataflows.steps.batch import batch_of
 from dataflows.summary import Summary
 from schemas import Frame
 from schemas.iceberg import TABLES
+
+if TYPE_CHECKING:
+    from connectors.kafka import Kafka
 
 # All frames went through by then; what an outage keeps from being published, the next start publishes.
 CLOSE_SECONDS = 60.0
@@ -70,17 +74,26 @@ def kept(directory: Path, store: Store, settings: LakeSettings) -> list[Kept]:
     return found
 
 
-def rebuild(directory: Path, store: Store, settings: LakeSettings, *, now: int) -> Path | None:
+def rebuild(
+    directory: Path,
+    store: Store,
+    settings: LakeSettings,
+    *,
+    now: int,
+    topics: KafkaSettings | None = None,
+) -> Path | None:
     """Make the recovery files of a store that nobody writes; returns where those are that were there."""
     found = directory / FOLDER
     rebuilt = found.with_name(f"{FOLDER}.rebuilt")
     shutil.rmtree(rebuilt, ignore_errors=True)  # of an attempt that did not come to its end
     make(rebuilt, store)
-    go_through(directory, store, settings, rebuilt)
+    go_through(directory, store, settings, rebuilt, topics)
     return put_in_place(directory, rebuilt, found, now)
 
 
-def go_through(directory: Path, store: Store, settings: LakeSettings, recovery: Path) -> None:
+def go_through(
+    directory: Path, store: Store, settings: LakeSettings, recovery: Path, topics: KafkaSettings | None
+) -> None:
     """Run the flow over all frames that are kept, to their end."""
     logger: Any = structlog.get_logger()
     lake = become_writer(directory, store, settings, logger)
@@ -96,9 +109,12 @@ def go_through(directory: Path, store: Store, settings: LakeSettings, recovery: 
         frames=lambda journal, shard, _: KeptFrames(table, journal, shard),
     )
     sinks: dict[str, FixedPartitionedSink[Item, Any]] = {"lake": lake, "summarise": Summary(store.slots)}
+    kafka = publisher(store, topics, reading.stop, logger) if topics and topics.bootstrap_servers else None
+    if kafka:
+        sinks["kafka"] = kafka
     execute(build(JournalSource(store.slots, reading, batch_of), sinks, chain(VENUES)), ALONE, recovery)
     reading.durable.ended()
-    if not lake.close(CLOSE_SECONDS):
+    if not lake.close(CLOSE_SECONDS) or (kafka and not kafka.close(CLOSE_SECONDS)):
         logger.warning("not everything is published: the next start does it")
 
 
@@ -121,6 +137,16 @@ def become_writer(directory: Path, store: Store, settings: LakeSettings, logger:
     lake.start()
     lake.courier.has_begun(wait=True)
     return lake
+
+
+def publisher(store: Store, settings: KafkaSettings, stop: Event, logger: Any) -> "Kafka":
+    """All topics, which get what they lack."""
+    from connectors.kafka import Kafka  # noqa: PLC0415  # a client that most never need
+
+    shards = [slot.shard for slot in store.slots]
+    kafka = Kafka(settings, store, shards, stop=stop, logger=logger, rebuilding=True)
+    kafka.start()
+    return kafka
 
 
 def put_in_place(directory: Path, rebuilt: Path, found: Path, now: int) -> Path | None:

@@ -44,6 +44,6 @@ def command(session: "Session", yes: bool, as_json: bool) -> None:
                 err=True,
             )
             return
-        aside = rebuild(directory, store, settings.lake, now=now)
+        aside = rebuild(directory, store, settings.lake, now=now, topics=settings.kafka)
     moved = f"; what was there is now {aside}" if aside else ""
     click.echo(f"made {directory / FOLDER} again{moved}", err=True)

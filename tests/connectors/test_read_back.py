@@ -26,8 +26,8 @@ def message(topic: str, identifier: str, position: int = 1) -> Message:
 
 def test_what_landed_is_known_by_topic_and_id() -> None:
     landed = Landed()
-    landed.add(TRADES, b"x:spot:A-B:0:7", 12)
-    landed.add(TRADES, b"x:spot:A-B:0:6", 11)
+    landed.add((TRADES, 0), b"x:spot:A-B:0:7", 12)
+    landed.add((TRADES, 0), b"x:spot:A-B:0:6", 11)
     assert landed.last == 12
     assert landed.has(message(TRADES, "x:spot:A-B:0:7"))
     assert not landed.has(message(TRADES, "x:spot:A-B:0:8"))
@@ -36,12 +36,26 @@ def test_what_landed_is_known_by_topic_and_id() -> None:
 
 def test_a_bar_has_landed_where_a_higher_revision_has() -> None:
     landed = Landed()
-    landed.add(BARS, b"x:spot:A-B:1m:60:2", 12)
-    landed.add(BARS, b"x:spot:A-B:1m:60:1", 13)
+    landed.add((BARS, 0), b"x:spot:A-B:1m:60:2", 12)
+    landed.add((BARS, 0), b"x:spot:A-B:1m:60:1", 13)
     assert landed.has(message(BARS, "x:spot:A-B:1m:60:0"))
     assert landed.has(message(BARS, "x:spot:A-B:1m:60:2"))
     assert not landed.has(message(BARS, "x:spot:A-B:1m:60:3"))
     assert not landed.has(message(BARS, "x:spot:A-B:5m:60:0"))
+
+
+def test_where_all_comes_once_more_what_is_older_than_what_is_there_had_landed() -> None:
+    landed = Landed(rebuilding=True)
+    assert not landed.has(message(TRADES, "anything", 1))  # nothing was ever sent
+    landed.add((TRADES, 0), b"x:spot:A-B:0:7", 12)
+    landed.add((TRADES, 1), b"x:spot:C-D:0:7", 5)
+    assert landed.has(message(TRADES, "removed by retention", 11))
+    assert not landed.has(message(TRADES, "x:spot:A-B:0:8", 12))
+    assert landed.has(
+        message(BARS, "x:spot:A-B:1m:60:0", 4)
+    )  # nothing of it is there, and it is older than all
+    assert not landed.has(message(BARS, "x:spot:A-B:1m:60:0", 5))
+    assert not Landed().has(message(TRADES, "anything", 1))
 
 
 def test_a_topic_is_read_from_there_to_its_end(kafka: "Kafka", monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
@@ -16,9 +17,15 @@ from connectors.slots import Store, held, mark_recovered, open_store, read
 from dataflows.rebuilding import Kept, kept, put_in_place, rebuild
 from dataflows.recovery import FOLDER, adopt, arrange
 from dataflows.running import ALONE
+from tests.campaigns.kafka_driver import read as read_topic
+from tests.campaigns.kafka_servers import without_topics
 from tests.campaigns.recorded import record
-from tests.campaigns.running import Job
+from tests.campaigns.running import Job, topics_of
 from tests.campaigns.verifying import verify
+
+if TYPE_CHECKING:
+    from tests.services.kafka import Kafka as KafkaServer
+    from tests.services.registry import Registry
 
 SHARDS = ("binance-0", "binance-1")
 FRAMES = 400
@@ -65,6 +72,22 @@ def test_what_was_never_published_is_published_and_then_nothing_twice(store: Sto
     found = read(tmp_path)
     assert found is not None
     adopt(tmp_path, found, arrange(tmp_path, found, ALONE, shared=False))  # as the next start does
+
+
+def test_topics_get_what_they_lack_and_nothing_twice(
+    store: Store, tmp_path: Path, kafka: "KafkaServer", registry: "Registry"
+) -> None:
+    job = Job(str(tmp_path), sink="kafka", brokers=kafka.plain, registry=registry.url)
+    without_topics(job)
+    topics = topics_of(job)
+    rebuild(tmp_path, store, LakeSettings(), now=NOW, topics=topics)
+    verdict = verify(job)
+    assert (verdict.lost, verdict.doubled, verdict.problems) == (0, 0, ())
+    before = read_topic(topics, "market.crypto.trades.binance")
+    rebuild(tmp_path, store, LakeSettings(), now=NOW, topics=topics)
+    assert read_topic(topics, "market.crypto.trades.binance") == before
+    verdict = verify(job)
+    assert (verdict.lost, verdict.doubled, verdict.problems) == (0, 0, ())
 
 
 @pytest.mark.parametrize("is_there", [True, False])
