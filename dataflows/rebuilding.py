@@ -20,8 +20,8 @@ from connectors.catalog import at_once, open_catalog
 from connectors.disk import sync_folder
 from connectors.durable import Durable
 from connectors.failpoints import failpoint
-from connectors.kept_frames import KeptFrames, oldest
 from connectors.kafka_settings import KafkaSettings
+from connectors.kept_frames import KeptFrames, oldest
 from connectors.lake import Lake
 from connectors.positions import sync_newest
 from connectors.segments import iso, newest_position, segment_paths
