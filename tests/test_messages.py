@@ -1,10 +1,14 @@
 """Messages and others: Confluent's own consumer reads ours, we read its producer's, by one real registry."""
 
 import json
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,9 +21,13 @@ from schemas.avro import avro_schema
 from schemas.framing import Reader, framed, identifier_of
 from tests.schemas.anything import TRADE
 from tests.services.programs import NotHere
+from tests.services.twice import LINES, sent_twice
 
 if TYPE_CHECKING:
+    from tests.services.kafka import Kafka
     from tests.services.registry import Registry as RealRegistry
+
+ROOT = Path(__file__).parent.parent
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # The usual trade as Avro's libraries for Python give it.
@@ -122,3 +130,20 @@ def test_versions_of_both_are_mixed_in_one_topic(ours: Registry, theirs: Conflue
     assert [reader.record(message).origin for message in (second, third)] == [None, "live"]
     rows = [theirs.read(topic, message, avro_schema(Trade, 3)) for message in (second, third)]
     assert [row["origin"] for row in rows] == [None, "live"]
+
+
+def test_the_example_for_python_reads_each_message_once(
+    kafka: "Kafka", registry: "RealRegistry", ours: Registry, topic: str
+) -> None:
+    count = sent_twice(kafka.plain, ours, topic)
+    assert count == len(LINES) + 40
+    example = ROOT / "docs" / "examples" / "read_trades.py"
+    done = subprocess.run(
+        [sys.executable, str(example), kafka.plain, registry.url, topic],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, sorted(done.stdout.splitlines())) == (0, LINES), done.stderr

@@ -5,7 +5,7 @@ from importlib import import_module
 
 from tests.services.programs import NotHere
 
-PARTS = ("avro_tools", "spark")
+PARTS = ("avro_tools", "java_consumer", "spark")
 
 
 def command() -> int:
