@@ -65,7 +65,10 @@ class Run(Struct, gc=False):
 
     def trade(self, place: int) -> Trade:
         """One of them."""
-        (found,) = self.cut(place, place + 1).trades()
+        part = slice(place, place + 1)
+        listed, own = self.listed[part], self.words(self.listed[part], self.wires[part])
+        facts = self.ids[part], self.times[part], self.prices[part], self.quantities[part], self.sides[part]
+        (found,) = trades_of(self.frames[part], listed, *facts, own)
         return found
 
     def trades(self) -> list[Trade]:

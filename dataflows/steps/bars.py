@@ -98,7 +98,11 @@ class Aggregate:
             zip(map(self._books.get, run.symbols), *columns, strict=True)
         ):
             # Adding up at once costs less than to keep trades and fold many; and comparing, less than max.
-            if book is not None and book.newest <= time < book.limit and book.last < identifier:
+            if (
+                book is not None
+                and time < book.limit
+                and (time > book.newest or (time == book.newest and identifier > book.last))
+            ):
                 book.newest, book.last, book.close = time, identifier, price
                 book.notional += price * quantity
                 if side == "BUY":

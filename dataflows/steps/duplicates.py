@@ -4,7 +4,7 @@ Keeps the ids stored of each symbol and series. The first of two copies stays; o
 dead letter. An id older than all that is remembered is a dead letter too, never silently a duplicate.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dataflows.steps.batch import Batch, Edits, Pieces, edited
@@ -77,9 +77,10 @@ class Contents:
 
     def add(self, run: Run, start: int, stop: int) -> None:
         """Those of a run; nothing else of it is kept."""
-        columns = run.listed, run.ids, run.prices, run.quantities, run.times
-        part = stop - start < len(run)
-        self._fresh.append(tuple(column[start:stop] for column in columns) if part else columns)
+        columns: tuple[Sequence[Any], ...] = run.listed, run.ids, run.prices, run.quantities, run.times
+        if stop - start < len(run.ids):
+            columns = tuple(column[start:stop] for column in columns)
+        self._fresh.append(columns)
         self.room -= stop - start
 
     def add_one(self, trade: Trade) -> None:
@@ -143,7 +144,8 @@ class DropDuplicates:
                         )
                         continue
                 self._young.add_one(record)
-                self._age()
+                if not self._young.room:
+                    self._age()
             elif type(record) is Quote:
                 self._quote(batch, place, record, edits)
         if edits:
@@ -175,12 +177,13 @@ class DropDuplicates:
         while start < stop:
             end = min(stop, start + self._young.room)
             self._young.add(run, start, end)
-            self._age()
+            if not self._young.room:
+                self._age()
             start = end
 
     def _age(self) -> None:
-        if not self._young.room:
-            self._young, self._old = Contents(), self._young
+        """Begin a generation."""
+        self._young, self._old = Contents(), self._young
 
     def _quote(self, batch: Batch, place: int, quote: Quote, edits: Edits) -> None:
         """Drop it where a newer one of its symbol was seen."""
