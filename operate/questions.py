@@ -7,6 +7,7 @@ import click
 from operate.answers import Form, form_options, reader_of, show
 from operate.audit import Since
 from operate.cli import Session
+from operate.scope import symbol_option, venue_option
 from query.questions import QUESTIONS, Parameter, refuse_unknown
 from query.questions import scope_of as scope_from
 
@@ -61,8 +62,8 @@ def since_options(made: Any) -> Any:
 
 
 SCOPE_OPTIONS = {
-    "venue": click.option("--venue", "--exchange", "exchange", help="Only this venue."),
-    "symbol": click.option("--symbol", help="Only this symbol, such as BTC-USDT."),
+    "venue": venue_option,
+    "symbol": symbol_option,
     "since": since_options,
     "until": since_option("--until", "Only before then; ISO, or how long ago: 1h."),
 }

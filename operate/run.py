@@ -23,6 +23,7 @@ import click
 from connectors.errors import EXIT_FAILED, TapeError
 from connectors.text import visible
 from operate.numbers import FiniteRange
+from operate.scope import chosen_symbols
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -56,7 +57,12 @@ Draw = Callable[[str, list[dict[str, object]]], None]
 @click.command("run")
 @click.option("--live", is_flag=True, help="Real venues; waits for the network.")
 @click.option("--simulated", is_flag=True, help="Our own venues; needs no network.")
-@click.option("--symbols", metavar="LIST", help="Instead of the configured ones: BTC-USDT,kraken:ETH-USD.")
+@click.option(
+    "--symbols",
+    metavar="LIST",
+    help="Instead of the configured ones: BTC-USDT,kraken:ETH-USD.",
+    shell_complete=chosen_symbols,
+)
 @click.option("--seconds", type=FiniteRange(min=0, max=SECONDS_MAX), help="Stop after so long.")
 @click.option("--no-table", is_flag=True, help="Only the flow and its log, as a service wants it.")
 @click.pass_obj

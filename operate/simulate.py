@@ -5,6 +5,7 @@ import json
 import click
 
 from operate.numbers import PORT_MAX, FiniteRange, Moment
+from operate.scope import venues as known_venues
 
 
 @click.command("simulate")
@@ -24,7 +25,13 @@ from operate.numbers import PORT_MAX, FiniteRange, Moment
     show_default=True,
     help="First of several ports; 0: any that are free.",
 )
-@click.option("--venue", "venues", multiple=True, help="Serve only this venue; may be repeated.")
+@click.option(
+    "--venue",
+    "venues",
+    multiple=True,
+    help="Serve only this venue; may be repeated.",
+    shell_complete=known_venues,
+)
 @click.option("--ids-from", default=0, help="Added to the first trade id of every symbol.")
 @click.option(
     "--start",

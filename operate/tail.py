@@ -7,6 +7,7 @@ import click
 from operate.answers import reader_of
 from operate.cli import Session
 from operate.questions import scope_of
+from operate.scope import symbol_option, venue_option
 from operate.table import cell, json_option
 
 # Rows land with every batch, some ten times a second; sooner nobody sees.
@@ -27,8 +28,8 @@ CELL_CHARACTERS_MAX = 100
 
 @click.command("tail")
 @click.option("--stage", type=click.Choice(list(STAGES)), default="trade", show_default=True, help="Which.")
-@click.option("--venue", "--exchange", "exchange", help="Only of this venue.")
-@click.option("--symbol", help="Only of this symbol, such as BTC-USDT.")
+@venue_option
+@symbol_option
 @json_option
 @click.pass_obj
 def command(session: Session, stage: str, exchange: str | None, symbol: str | None, as_json: bool) -> None:

@@ -15,6 +15,7 @@ from operate.answers import reader_of
 from operate.board import MICROSECONDS, age
 from operate.cli import Session
 from operate.questions import scope_of
+from operate.scope import symbol_option, venue_option
 from operate.table import json_option, print_rows, table_of
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ Row = dict[str, Any]
 
 
 @click.command("top")
-@click.option("--venue", "--exchange", "exchange", help="Only this venue.")
-@click.option("--symbol", help="Only this symbol, such as BTC-USDT.")
+@venue_option
+@symbol_option
 @click.option("--sort", type=click.Choice(list(SORTS)), default="venue", show_default=True, help="By what.")
 @json_option
 @click.pass_obj
