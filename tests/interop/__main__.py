@@ -5,7 +5,7 @@ from importlib import import_module
 
 from tests.services.programs import NotHere
 
-PARTS = ("avro_tools", "java_consumer", "spark")
+PARTS = ("apache_avro", "java_consumer", "spark")
 
 
 def command() -> int:
