@@ -150,7 +150,7 @@ class Bus:
         produce, delivered = self._producer.produce, self._delivered
         for count, message in enumerate(messages):
             if outgoing.sent - outgoing.acknowledged > self._share:
-                self.wait_for_room(outgoing, self._share)
+                self.wait_for_room(outgoing)
             number, headers = outgoing.put(message)
             done = Delivery(delivered, outgoing, number)
             try:
@@ -170,15 +170,22 @@ class Bus:
             finally:
                 self._hearing.release()
 
-    def wait_for_room(self, outgoing: Outgoing, bytes_max: int) -> None:
-        """Wait until no more than so much of a shard waits; KafkaError where the process ends before."""
-        while outgoing.taken > bytes_max:
+    def wait_for_room(self, outgoing: Outgoing) -> None:
+        """Wait until not too much of a shard waits; KafkaError where the process ends before."""
+        while outgoing.taken > self._share:
             self.check()
             if self._stop.is_set() and self._is_outage:
                 raise KafkaError(
                     f"ended while Kafka could not be written: {self._problem or 'no acknowledgement'}",
                     hint="nothing is lost: start again",
                 )
+            time.sleep(ROOM_SECONDS)
+            self._hear()
+
+    def drain(self, outgoing: Outgoing, bytes_max: int, seconds: float) -> None:
+        """Wait until only so much of a shard waits, or no longer."""
+        deadline = time.monotonic() + seconds
+        while outgoing.taken > bytes_max and time.monotonic() < deadline and not self._is_outage:
             time.sleep(ROOM_SECONDS)
             self._hear()
 

@@ -1,7 +1,7 @@
 """Kafka as a sink of the engine: at least once, and in practice once, by ids that do not change.
 
-A message that nobody has acknowledged is part of the state, so an epoch need not wait for brokers until there
-is too much of it. What landed though the state does not know it is read back at the start and not sent again.
+A message that nobody has acknowledged is part of the state, so an epoch need not wait for brokers. What
+landed though the state does not know it is read back at the start and not sent again.
 """
 
 import time
@@ -31,8 +31,9 @@ from schemas.avro import avro_schema
 
 VERSION = 1
 
-# Of one shard, in its state; the engine writes it at the end of each epoch. More than that is waited for.
-CARRIED_BYTES_MAX = 8 * 1024 * 1024
+# More than this of a shard in its state, which the engine writes at each epoch's end, is worth a short wait:
+# brokers that are well take as much in that time, and nobody notices it.
+CARRIED_BYTES, CARRIED_SECONDS = 1024 * 1024, 0.1
 # What a registry may take that is well but busy.
 REGISTRY_SECONDS = 2.0
 # Processes that start together may each be first; the others' turn comes within milliseconds.
@@ -225,7 +226,7 @@ class KafkaPartition(StatefulSinkPartition[Any, State]):
     def snapshot(self) -> State:
         """What is not acknowledged, and where to look for what is."""
         self._begin(wait=True)
-        self._bus.wait_for_room(self._outgoing, CARRIED_BYTES_MAX)
+        self._bus.drain(self._outgoing, CARRIED_BYTES, CARRIED_SECONDS)
         self._bus.check()
         # In this order: what is acknowledged between the two is then looked at in vain, and not missed.
         ends = {place: max(end, self._bus.offsets.get(place, 0)) for place, end in self._ends.items()}

@@ -14,7 +14,6 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from connectors import bus as buses
-from connectors import kafka as kafkas
 from connectors import outages, topics
 from connectors.brokers import KafkaError
 from connectors.kafka_settings import KafkaSettings
@@ -229,7 +228,6 @@ def test_a_slow_broker_makes_the_source_wait_within_bounds(
     kafka: "Kafka", settings: KafkaSettings, venue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(buses, "QUEUE_BYTES_MAX", 50_000)
-    monkeypatch.setattr(kafkas, "CARRIED_BYTES_MAX", 20_000)
     shard = f"{venue}-0"
     driven = Driven(through_proxy(settings, kafka), store_of(shard))
     driven.begun()
@@ -242,7 +240,7 @@ def test_a_slow_broker_makes_the_source_wait_within_bounds(
             most = max(most, driven.sink.status().bus.queued[shard][1])
         state = driven.snapshot()[shard]
         assert state is not None
-        assert sum(len(message[3]) + buses.MESSAGE_BYTES for message in state[3]) <= 20_000
+        assert sum(len(message[3]) + buses.MESSAGE_BYTES for message in state[3]) < 52_000
         assert time.monotonic() - began > 0.2
         assert 0 < most < 52_000  # a message more than the limit
         assert kafka.proxy.passed > passed
