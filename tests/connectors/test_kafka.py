@@ -16,12 +16,16 @@ from structlog.testing import capture_logs
 from connectors import bus as buses
 from connectors import outages, topics
 from connectors.brokers import KafkaError
+from connectors.kafka import registry_of
 from connectors.kafka_settings import KafkaSettings
+from connectors.registry import Incompatible
 from connectors.topics import partition_of, topic_of
 from dataflows.steps.batch import Batch
 from schemas import Bar, DeadLetter, Frame, Gap, Trade
+from schemas.avro import avro_schema
 from tests.campaigns.kafka_driver import Driven, read, records, store_of, topics_of, until
 from tests.campaigns.lake_driver import frame_at, rows_of
+from tests.services.fault_proxy import fault_proxy
 from tests.services.kafka import PASSWORD, USER
 
 if TYPE_CHECKING:
@@ -438,3 +442,59 @@ def bar_of(venue: str, shard: str, symbol: str, window: int, revision: int, posi
         "1", "2", "1", "2", "3", "4", "1.5", 2, "1", 1, "a", "b", 0, revision, "USDT", "spot",
         *symbol.split("-"), shard, position,
     )  # fmt: skip
+
+
+def test_both_versions_of_a_record_are_in_one_topic(settings: KafkaSettings, venue: str) -> None:
+    shard = f"{venue}-0"
+    store, states = store_of(shard), None
+    for version, last in (("v2", 20), ("v3", 40), ("v2", 60)):
+        driven = Driven(settings.model_copy(update={"schema_version": version}), store, states)
+        driven.write(last - 19, last)
+        driven.begun()
+        driven.settle()
+        states = driven.snapshot()
+        assert driven.sink.close(10)
+    messages = read(settings, topic_of(Trade, venue))
+    identifiers = {message.value[:5] for message in messages}
+    assert len(identifiers) == 2
+    there = {record.message_id: record for record in records(settings, Trade, messages)}
+    for position in range(1, 61):
+        for trade in rows_of(shard, position):
+            if isinstance(trade, Trade):
+                found_one = there.pop(trade.message_id)
+                assert (found_one.price, found_one.side) == (trade.price, trade.side)
+                assert found_one.shard == (shard if 20 < position <= 40 else None)
+    assert not there
+
+
+def test_a_schema_that_cannot_read_what_is_there_ends_the_process(
+    settings: KafkaSettings, venue: str
+) -> None:
+    registry = registry_of(settings)
+    schema = avro_schema(Trade, 3)
+    theirs = {**schema, "fields": [each for each in schema["fields"] if each["name"] != "price"]}
+    registry.register(f"{topic_of(Trade, venue)}-value", theirs)
+    registry.close()
+    driven = Driven(settings, store_of(f"{venue}-0"))
+    with pytest.raises(Incompatible, match=rf"{topic_of(Trade, venue)}-value has data .*price") as told:
+        until(lambda: driven.write(1, 1))
+    assert told.value.hint
+
+
+def test_a_registry_that_is_away_is_waited_for(
+    settings: KafkaSettings, registry: "Registry", venue: str, logged: list[Any]
+) -> None:
+    with fault_proxy(registry.server.port) as proxy:
+        proxy.refuse()
+        url = settings.registry_url.replace(f":{registry.server.port}", f":{proxy.port}")
+        driven = Driven(settings.model_copy(update={"registry_url": url}), store_of(f"{venue}-0"))
+        driven.write(1, 30)
+        until(lambda: [line for line in logged if line["event"] == "cannot use Kafka, trying again"])
+        assert url in driven.sink.status().bus.problem
+        proxy.heal()
+        driven.begun()
+        proxy.refuse()  # what is known stays known
+        driven.write(31, 60)
+        driven.snapshot()
+        assert driven.sink.close(10)
+    assert plain(found(settings, venue)) == plain(wanted((f"{venue}-0",), 60))
