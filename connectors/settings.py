@@ -242,6 +242,16 @@ class LakeSettings(Section):
         }
 
 
+class RedisSettings(Section):
+    """`[redis]`: who wants the newest of each symbol at hand; without a URL there is no Redis."""
+
+    url: Annotated[str, AfterValidator(lambda url: url and address(("redis", "rediss"))(url))] = Field(
+        default="", description="redis:// to this machine or rediss://HOST; without it there is no Redis"
+    )
+    user: str = Field(default="", description="who we are to it, where it asks for more than a password")
+    password: SecretStr = Field(default=SecretStr(""), description="for Redis")
+
+
 class MetricsSettings(Section):
     """`[metrics]`: where /metrics, /healthz and /readyz are served."""
 
@@ -323,6 +333,7 @@ class Settings(BaseSettings):
     simulator: SimulatorSettings = SimulatorSettings()
     lake: LakeSettings = LakeSettings()
     kafka: KafkaSettings = KafkaSettings()
+    redis: RedisSettings = RedisSettings()
     metrics: MetricsSettings = MetricsSettings()
     api: ApiSettings = ApiSettings()
     log: LogSettings = LogSettings()

@@ -8,7 +8,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from threading import Lock
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -26,9 +26,6 @@ from dataflows.steps.gaps import OpenHole
 from schemas import Bar, Control, DeadLetter, Gap, Quote, StaleWindow, Trade
 from schemas.health import FrameKind, Reason
 from schemas.run import Run
-
-if TYPE_CHECKING:
-    from connectors.kafka import KafkaStatus
 
 LATENESS = LATENESS_SECONDS * MICROSECONDS
 # A gauge for each symbol is worth its series up to here; beyond, the stalest of the others stands for them.
@@ -105,6 +102,9 @@ METRICS: dict[str, tuple[tuple[str, ...], str]] = {
     "tape_kafka_position": (("venue", "shard"), "Up to here all that frames caused is acknowledged."),
     "tape_kafka_read_back_total": (("venue", "shard"), "Messages looked at to see what had landed before."),
     "tape_kafka_repeats_total": (("venue", "shard"), "Of them, what was not sent a second time."),
+    "tape_redis_up": ((), "1 while Redis takes what is sent; absent where none is configured."),
+    "tape_redis_updates_total": (("record",), "Values that Redis has taken; what was superseded was none."),
+    "tape_redis_waiting": ((), "Values that are newer here than in Redis."),
 }
 LATENCIES = {"tape_repair_seconds": REPAIR_SECONDS, "tape_event_to_decoded_seconds": LATENCY_SECONDS}
 
@@ -123,7 +123,7 @@ class Metrics(Collector):
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         self.capture: Callable[[], CaptureStatus] | None = None  # None: this process captures nothing
-        self.kafka: Callable[[], KafkaStatus] | None = None
+        self.outputs: list[Callable[[], Iterator[Sample]]] = []  # what other sinks than the lake say
         self.partitions = partitions
         self.registry = CollectorRegistry()
         self._clock = clock
@@ -288,8 +288,8 @@ class Metrics(Collector):
             last = written.get(partition.shard)
             place = venue_of(partition.shard), partition.shard
             yield from labelled(place, partition_samples(partition, last, seconds(now - since)))
-        if self.kafka:
-            yield from kafka_samples(self.kafka())
+        for samples in self.outputs:
+            yield from samples()
         for venue, holes in by_venue(self._holes).items():
             yield "tape_gaps_open", (venue,), sum(number for number, _ in holes)
             yield "tape_gap_ids_open", (venue,), sum(ids for _, ids in holes)
@@ -344,26 +344,6 @@ def partition_samples(partition: PartitionStatus, written: int | None, age: floa
     yield "tape_epoch_stall_seconds_total", (), partition.stall_seconds_total
     yield "tape_epoch_pauses_total", (), partition.pauses
     yield "tape_flow_waits_for_disk", (), bool(partition.outage)
-
-
-def kafka_samples(kafka: "KafkaStatus") -> Iterator[Sample]:
-    """What Kafka has, and what it does not take."""
-    bus = kafka.bus
-    yield "tape_kafka_up", (), bus.begun and not bus.outage_seconds
-    yield "tape_kafka_outage_seconds", (), bus.outage_seconds
-    for kind, number in bus.errors.items():
-        yield "tape_kafka_errors_total", (kind,), number
-    for topic, number in bus.acknowledged.items():
-        yield "tape_kafka_messages_total", (topic,), number
-    for shard, (waiting, taken) in bus.queued.items():
-        place = venue_of(shard), shard
-        yield "tape_kafka_queue_messages", place, waiting
-        yield "tape_kafka_queue_bytes", place, taken
-    for shard, own in kafka.shards.items():
-        place = venue_of(shard), shard
-        yield "tape_kafka_position", place, own.acknowledged
-        yield "tape_kafka_read_back_total", place, own.looked_at
-        yield "tape_kafka_repeats_total", place, own.repeats
 
 
 def labelled(first: tuple[str, ...], samples: Iterable[Sample]) -> Iterator[Sample]:

@@ -18,12 +18,14 @@ from connectors.source import JournalSource
 from connectors.venues import VENUES
 from dataflows.holes import Tell
 from dataflows.metrics import Metrics
+from dataflows.outputs import kafka_samples, redis_samples
 from dataflows.readiness import unready
 from dataflows.steps.batch import Batch
 from dataflows.steps.gaps import OpenHole
 
 if TYPE_CHECKING:
     from connectors.kafka import KafkaStatus
+    from connectors.redis import RedisStatus
 
 # Metrics whose second label ends a count of the ledger.
 LEDGER = {
@@ -40,6 +42,7 @@ class Observation:
     def __init__(self, slots: Iterable[Slot], durable: Durable, captured: Collection[str]) -> None:
         self._metrics = Metrics(version=VERSION, venues=VENUES)
         self._captured = captured
+        self._kafka: Callable[[], KafkaStatus] | None = None
         for slot in slots:
             durable.tell(slot.shard, partial(self._epoch_became_durable, slot.shard))
 
@@ -57,7 +60,12 @@ class Observation:
 
     def of_kafka(self, status: "Callable[[], KafkaStatus]") -> None:
         """Ask this one what it has sent."""
-        self._metrics.kafka = status
+        self._kafka = status
+        self._metrics.outputs.append(lambda: kafka_samples(status()))
+
+    def of_redis(self, status: "Callable[[], RedisStatus]") -> None:
+        """Ask this one what it has sent; it makes nobody unready, for nothing depends on it."""
+        self._metrics.outputs.append(lambda: redis_samples(status()))
 
     def before(self, tell: Tell) -> Tell:
         """The same, but open holes are noted first."""
@@ -88,7 +96,7 @@ class Observation:
 
     def unready(self) -> list[str]:
         """Why this process cannot be relied on; of a shard that nobody captures nothing is expected."""
-        capture, kafka = self._metrics.capture, self._metrics.kafka
+        capture, kafka = self._metrics.capture, self._kafka
         partitions = [one for one in self._metrics.partitions() if one.shard in self._captured]
         return unready(capture() if capture else None, partitions, kafka() if kafka else None)
 

@@ -48,6 +48,7 @@ from dataflows.summary import Summary
 if TYPE_CHECKING:
     from connectors.kafka import Kafka
     from connectors.lake import Lake
+    from connectors.redis import Redis
 
 # Within the time that a process has to end; a catalog that is well takes a tenth of it.
 CLOSE_SECONDS = 5.0
@@ -118,6 +119,7 @@ class Process:
         self._summary = Summary(store.slots, self._observation.observe)
         self._lake: Lake | None = None
         self._kafka: Kafka | None = None
+        self._redis: Redis | None = None
         self._captured = [slot for slot in store.slots if slot.shard in shards]
         self.ending = Ending(
             asked=self._reading.asked,
@@ -165,12 +167,13 @@ class Process:
         lake.start()  # only behind the journals' locks: it would take the tables from who holds them
         self._lake = lake
         self._kafka = self._make_kafka()
+        self._redis = self._make_redis()
         source = JournalSource(self.store.slots, self._reading, batch_of)
         self._observation.of_source(source)
         self._observation.serve(self._settings.metrics, self._told.process, self._logger)
         steps = chain(VENUES, self._observation.before(self._tell))
-        topics = {"kafka": self._kafka} if self._kafka else {}
-        return build(source, {"lake": lake, **topics, "summarise": self._summary}, steps)
+        chosen = {each.name: each for each in (self._kafka, self._redis) if each is not None}
+        return build(source, {"lake": lake, **chosen, "summarise": self._summary}, steps)
 
     def _capture(self, own: set[str]) -> None:
         """Capture these shards until released."""
@@ -225,6 +228,22 @@ class Process:
         kafka.start()
         self._observation.of_kafka(kafka.status)
         return kafka
+
+    def _make_redis(self) -> "Redis | None":
+        """The newest of each symbol, for who wants it there; nothing where no Redis is configured."""
+        if not self._settings.redis.url:
+            return None
+        try:
+            from connectors.redis import Redis  # noqa: PLC0415  # a client that most do not have
+        except ModuleNotFoundError as error:
+            raise TapeError(
+                f"Redis is configured and its client is not here: {error}",
+                hint="pip install 'tapekeeper[redis]'",
+            ) from error
+        redis = Redis(self._settings.redis, self.store, stop=self._reading.stop, logger=self._logger)
+        redis.start()
+        self._observation.of_redis(redis.status)
+        return redis
 
     def _open_journal(self, plan: ShardPlan) -> Writes:
         """The journal of a shard, going on behind what recovery knows of it."""
@@ -283,6 +302,8 @@ class Process:
             leave(self._directory, self._told.process, Closing(lives, self._observation.totals()))
         if self._kafka and not self._kafka.close(CLOSE_SECONDS):
             self._logger.warning("not everything is in Kafka: the next start does it")
+        if self._redis:
+            self._redis.close(CLOSE_SECONDS)
         for line in self._summary.lines():
             self._logger.info(line)
 

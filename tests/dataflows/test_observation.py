@@ -45,8 +45,8 @@ AT_REST = {
 }
 # What moves when a venue is gone.
 IN_TROUBLE = {"tape_reconnect_delay_seconds", "tape_connect_failures"}
-# What is there only where Kafka is configured.
-OF_KAFKA = {name for name in METRICS if name.startswith("tape_kafka_")}
+# What is there only where Kafka or Redis is configured.
+OF_OTHERS = {name for name in METRICS if name.startswith(("tape_kafka_", "tape_redis_"))}
 
 
 def added(many: list[dict[str, float]]) -> dict[str, float]:
@@ -167,7 +167,7 @@ def test_two_processes_account_for_every_message(cluster: list[Process], tmp_pat
         assert len(read) == frames
         assert told.sums("tape_messages_total", "venue")[venue] == decoded(read)
         assert told.sums("tape_journal_position", "venue")[venue] >= frames
-    usual = set(METRICS) - AT_REST - IN_TROUBLE - OF_KAFKA
+    usual = set(METRICS) - AT_REST - IN_TROUBLE - OF_OTHERS
     until(cluster, lambda: moved(cluster) >= usual, wanting=lambda: usual - moved(cluster))
     os.kill(cluster[0].simulator(), signal.SIGKILL)
     until(cluster, lambda: moved(cluster) >= IN_TROUBLE)

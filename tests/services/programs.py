@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-START_SECONDS = 30.0
+START_SECONDS = 60.0  # of a machine that does much else
 STOP_SECONDS = 20.0
 
 
@@ -68,6 +68,14 @@ def find_kafka() -> Path:
     return kafka_and_registry()
 
 
+def find_redis() -> Path:
+    """Redis."""
+    found = shutil.which("redis-server")
+    if found is None:
+        raise NotHere("Redis is not installed (Debian: apt-get install redis-server)")
+    return Path(found)
+
+
 def find_chromium() -> Path:
     """A browser."""
     found = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -83,6 +91,7 @@ PROGRAMS: Mapping[str, Callable[[], Path]] = {
     "Maven": find_maven,
     "Kafka": find_kafka,
     "Chromium": find_chromium,
+    "Redis": find_redis,
 }
 
 
