@@ -116,6 +116,7 @@ def test_a_number_beyond_our_digits_is_told() -> None:
             read(good.replace(one, whole(sized([digits]), 1)[0]))
 
 
+@pytest.mark.fuzz
 def test_broken_bytes_are_read_or_refused_and_nothing_else(seed: int, fuzz_inputs: int) -> None:
     chance = random.Random(seed)
     batch: list[Any] = [TRADE, replace(TRADE, trade_conditions=("x" * 200,) * 3)]
