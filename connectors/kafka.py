@@ -177,7 +177,7 @@ class KafkaPartition(StatefulSinkPartition[Any, State]):
             topics, count = self._bus.topics[self.shard.rpartition("-")[0]], self._partitions
             places = [(topic.name, partition) for topic in topics.values() for partition in range(count)]
             self._landed = self._read_back(self.shard, {place: self._ends.get(place) for place in places})
-            self._ends, self.looked_at = self._landed.ends, self._landed.looked_at
+            self.looked_at = self._landed.looked_at
             self._messages = Messages(self.shard, topics, partial(partition_of, partitions=count))
         except BaseException as error:  # noqa: BLE001  # this thread has no caller: the engine's raises it
             self._failure = error
@@ -218,7 +218,8 @@ class KafkaPartition(StatefulSinkPartition[Any, State]):
             new = [message for message in messages if not self._landed.has(message)]
             self.repeats += len(messages) - len(new)
             if messages and min(message.position for message in messages) > self._landed.last:
-                self._landed = None  # nothing further can be there
+                # Nothing further can be there. Only now: until then a next start must look there again.
+                self._ends, self._landed = self._landed.ends, None
             messages = new
         self._bus.send(self._outgoing, messages)
 
@@ -229,7 +230,9 @@ class KafkaPartition(StatefulSinkPartition[Any, State]):
         self._bus.drain(self._outgoing, CARRIED_BYTES, CARRIED_SECONDS)
         self._bus.check()
         # In this order: what is acknowledged between the two is then looked at in vain, and not missed.
-        ends = {place: max(end, self._bus.offsets.get(place, 0)) for place, end in self._ends.items()}
+        ends = self._ends
+        if self._landed is None:
+            ends = {place: max(end, self._bus.offsets.get(place, 0)) for place, end in ends.items()}
         waiting = list(self._outgoing.waiting.values())
         failpoint("kafka.snapshot")
         plain = tuple((topic, partition, end) for (topic, partition), end in ends.items())

@@ -144,6 +144,16 @@ def test_what_landed_before_a_crash_is_not_sent_again(settings: KafkaSettings, v
     assert plain(found(settings, venue)) == plain(wanted((shard,), FRAMES))
     again = wanted((shard,), 120).total() - wanted((shard,), 50).total()
     assert second.repeats() == again + carried
+    # Once more, and killed before all that had landed came by again.
+    second = Driven(settings, store, states)
+    second.write(51, 80, size=11)
+    states = second.snapshot()
+    second.settle()
+    third = Driven(settings, store, states)
+    third.write(81, FRAMES, size=13)
+    third.snapshot()
+    assert third.sink.close(10)
+    assert plain(found(settings, venue)) == plain(wanted((shard,), FRAMES))
     # Without a state at all, as when the first epoch never ended.
     third = Driven(settings, store)
     third.write(1, FRAMES + 5)

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from connectors.bus import BusStatus
 from connectors.capture import CaptureStatus, KeeperStatus, ShardStatus
 from connectors.connection import ConnectionStatus
 from connectors.intake import IntakeStatus
+from connectors.kafka import KafkaStatus
 from connectors.source import PartitionStatus
 from dataflows.readiness import LAG_FRAMES_MAX, unready
 
@@ -65,3 +67,14 @@ def test_what_does_not_work_says_why(
     capture: CaptureStatus | None, partitions: list[PartitionStatus], reasons: list[str]
 ) -> None:
     assert unready(capture, partitions) == reasons
+
+
+def test_who_cannot_publish_cannot_be_relied_on() -> None:
+    def kafka(begun: bool, seconds: float, problem: str) -> KafkaStatus:
+        return KafkaStatus(BusStatus(begun, seconds, problem, {}, {}, {}), {})
+
+    assert unready(WELL, [CAUGHT_UP], kafka(True, 0.0, "")) == []
+    assert unready(WELL, [CAUGHT_UP], kafka(True, 3.5, "host:1: refused")) == [
+        "Kafka takes nothing: host:1: refused"
+    ]
+    assert unready(WELL, [CAUGHT_UP], kafka(False, 0.0, "")) == ["Kafka takes nothing: not yet asked"]
