@@ -38,6 +38,8 @@ JSON_TYPES = {
 SENT = "application/vnd.schemaregistry.v1+json"
 
 OK, UNAUTHORISED, FORBIDDEN, NOT_FOUND, CONFLICT, TOO_MANY = 200, 401, 403, 404, 409, 429
+# Their words for no such subject, version, schema.
+MISSING = {40401, 40402, 40403}
 ACCESS = "set kafka.registry_user, TAPE_KAFKA__REGISTRY_PASSWORD or …_FILE, or grant it there"
 
 
@@ -105,7 +107,11 @@ class Registry:
             timeout=answer_seconds,
             # Proxies of the environment are for the world, never for this machine.
             trust_env=not is_loopback(url),
-            headers={"Accept": ", ".join(sorted(JSON_TYPES)), "User-Agent": "tapekeeper"},
+            headers={
+                "Accept": ", ".join(sorted(JSON_TYPES)),
+                "Accept-Encoding": "identity",  # nothing that unpacks to more than came
+                "User-Agent": "tapekeeper",
+            },
         )
 
     def __enter__(self) -> Self:
@@ -134,17 +140,13 @@ class Registry:
 
     def set_mode(self, subject: str) -> None:
         """Let the registry itself refuse what cannot read what was written."""
-        question = "PUT", f"/config/{name(subject)}", {"compatibility": MODE}
-        answer = self._ask(*question)
-        if answer.status == CONFLICT:  # another process is setting it at this moment
-            answer = self._ask(*question)
-        said = self._object(answer)
+        said = self._told("PUT", f"/config/{name(subject)}", {"compatibility": MODE})
         self._expect(said.get("compatibility") == MODE, "another mode than was set")
 
     def latest(self, subject: str) -> dict[str, Any] | None:
         """The schema that was last registered under a subject; None where none was."""
         answer = self._ask("GET", f"/subjects/{name(subject)}/versions/latest")
-        if answer.status == NOT_FOUND:
+        if self._is_missing(answer):
             return None
         said = self._object(answer)
         self._expect(said.get("subject") == subject, "the schema of another subject")
@@ -182,16 +184,14 @@ class Registry:
 
     def _fetch(self, identifier: int) -> dict[str, Any]:
         answer = self._ask("GET", f"/schemas/ids/{identifier}")
-        if answer.status == NOT_FOUND:
+        if self._is_missing(answer):
             raise UnknownSchema(f"schema registry: no schema has the id {identifier}")
         return self._schema(self._object(answer))
 
     def _schema(self, said: Mapping[str, Any]) -> dict[str, Any]:
         kind, text = said.get("schemaType", "AVRO"), said.get("schema", "")
-        self._expect(
-            kind == "AVRO" and not said.get("references"),
-            f"a schema of type {kind}, with references or not Avro",
-        )
+        self._expect(kind == "AVRO", f"a schema of type {kind}")
+        self._expect(not said.get("references"), "a schema with references to others")
         try:
             schema = msgspec.json.decode(text, type=dict[str, Any])
             fastavro.parse_schema(schema, named_schemas={})
@@ -228,6 +228,14 @@ class Registry:
         except (ValueError, RecursionError) as error:
             raise self._wrong(f"what is no JSON object: {str(error)[:100]}") from error
 
+    def _is_missing(self, answer: Answer) -> bool:
+        """Whether the registry itself says that there is no such thing; anybody can say 404."""
+        if answer.status != NOT_FOUND:
+            return False
+        code = document(answer.body).get("error_code")
+        self._expect(code in MISSING, "HTTP 404 as no registry does: is kafka.registry_url right?")
+        return True
+
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
         """An answer that is no outage; asked again until there is one, or our patience has ended."""
         deadline = self._monotonic() + self._patience
@@ -256,7 +264,7 @@ class Registry:
         found = bytearray()
         ends = self._monotonic() + self._answer_seconds
         with self._client.stream(method, self._url + path, content=content, headers=headers) as response:
-            for part in response.iter_bytes():
+            for part in response.iter_raw():
                 found += part
                 if len(found) > ANSWER_BYTES_MAX:
                     raise self._wrong(f"more than {ANSWER_BYTES_MAX} bytes")
@@ -311,8 +319,13 @@ def meaning(schema: Any) -> Any:
 
 def words(body: bytes) -> str:
     """What a refusal says, for a person, in one line."""
-    try:
-        said = msgspec.json.decode(body, type=dict[str, Any]).get("message", "")
-    except (ValueError, RecursionError):
-        said = body[:200].decode(errors="replace")
+    said = document(body).get("message") or body[:200].decode(errors="replace")
     return " ".join(str(said).split())[:200]
+
+
+def document(body: bytes) -> Mapping[str, Any]:
+    """What a refusal says for programs; nothing where it is no JSON object."""
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any])
+    except (ValueError, RecursionError):
+        return {}

@@ -2,6 +2,7 @@
 
 import base64
 import copy
+import gzip
 import itertools
 import json
 import ssl
@@ -226,6 +227,8 @@ def schema_text(schema: Any = SECOND) -> dict[str, Any]:
 
 
 ELSEWHERE = {"Location": "http://elsewhere.example/schemas/ids/1"}
+BOMB = gzip.compress(b" " * 100 * ANSWER_BYTES_MAX)
+PACKED = {"Content-Encoding": "gzip"}
 PAGE = b"<html><body>Sign in</body></html>"
 WRONG_SCHEMAS = {
     "a page": (Said(200, PAGE, "text/html; charset=utf-8"), "text/html instead of JSON"),
@@ -240,7 +243,10 @@ WRONG_SCHEMAS = {
     "deep JSON": (Said(200, b'{"a":' * 90_000 + b"1" + b"}" * 90_000), "what is no JSON object"),
     "a deep schema": (Said(200, {"schema": '{"type":' * 9_999 + "1" + "}" * 9_999}), "a schema that is none"),
     "Protobuf": (Said(200, {"schemaType": "PROTOBUF", "schema": "x"}), "a schema of type PROTOBUF"),
-    "references": (Said(200, {**schema_text(), "references": [{}]}), "with references"),
+    "references": (Said(200, {**schema_text(), "references": [{}]}), "a schema with references"),
+    "a bomb": (Said(200, BOMB, headers=PACKED), "what is no JSON object"),
+    "a page of somebody else": (Said(404, PAGE, "text/html"), "HTTP 404 as no registry does"),
+    "a word of somebody else": (Said(404, {"detail": "Not Found"}), "HTTP 404 as no registry does"),
     "endless": (Said(200, b" " * (ANSWER_BYTES_MAX + 1)), f"more than {ANSWER_BYTES_MAX} bytes"),
     "elsewhere": (Said(302, {}, headers=ELSEWHERE), "HTTP 302, to ask elsewhere: http://elsewhere"),
 }  # fmt: skip
@@ -294,7 +300,7 @@ def test_a_verdict_must_be_one(scripted: Scripted, client: Registry) -> None:
 
 
 def test_a_subject_is_one_part_of_a_path(scripted: Scripted, client: Registry) -> None:
-    scripted.script = [Said(404, {})]
+    scripted.script = [Said(404, {"error_code": 40401})]
     assert client.latest("a/b c-value") is None
     assert scripted.asked[0][1] == "/subjects/a%2Fb%20c-value/versions/latest"
 
@@ -370,6 +376,19 @@ def test_a_name_and_password_go_in_the_header_and_nowhere_else(scripted: Scripte
     told = scripted.headers[0]["Authorization"].removeprefix("Basic ")
     assert base64.b64decode(told).decode() == "tape:s3cret:é"
     assert "s3cret" not in str(said.value) + said.value.hint + scripted.url
+
+
+def test_nothing_is_asked_elsewhere(scripted: Scripted, connect: Connect) -> None:
+    other = Scripted()
+    try:
+        other.script = [Said(200, schema_text())]
+        scripted.script = [Said(307, {}, headers={"Location": f"{other.url}/schemas/ids/1"})]
+        with pytest.raises(WrongAnswer, match="to ask elsewhere"):
+            connect(scripted.url, user="tape", password="secret").schema(1)
+        assert len(scripted.asked) == 1
+        assert other.asked == []
+    finally:
+        other.close()
 
 
 def test_certificates_are_verified_and_may_be_our_own(connect: Connect) -> None:
