@@ -23,6 +23,10 @@ from schemas.iceberg import TABLES, arrow_schema
 
 FOLDER = "tail"
 SUFFIX = ".arrows"
+# A quarter of the bytes: to write the others costs more than to compress them, and readers read any.
+COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+# How a stream of Arrow ends.
+END_BYTES = 8
 
 
 class Instant(NamedTuple):
@@ -51,7 +55,7 @@ class Tail:
     def append(self, batch: pa.RecordBatch, last: int) -> None:
         """Add rows up to a position; readers see them on return."""
         failpoint("tail.append")
-        data = batch.serialize()
+        data = message(batch)
         if self._descriptor is None:
             self._part += 1
             self._path = self._folder / f"{self._incarnation:010d}-{self._part:010d}{SUFFIX}"
@@ -79,6 +83,15 @@ class Tail:
                 failpoint("tail.remove")
                 path.unlink(missing_ok=True)
         self._closed = [(path, last) for path, last in self._closed if last > position]
+
+
+def message(batch: pa.RecordBatch) -> pa.Buffer:
+    """A batch as it stands in a stream, without the schema before it."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema, options=COMPRESSED) as stream:
+        stream.write_batch(batch)
+    whole, head = sink.getvalue(), batch.schema.serialize().size
+    return whole.slice(head, whole.size - head - END_BYTES)
 
 
 def as_of_now(catalog: Catalog, directory: Path, record_type: type[Struct]) -> Instant:
