@@ -101,10 +101,16 @@ class Messages:
             return self._of_shard()
         found = self._places.get((record.exchange, record.symbol))
         if found is None:
-            market = getattr(record, "market", None) or MARKET  # older records and refused ones name none
-            key = f"{record.exchange}:{market}:{record.symbol}"
+            key = place_of(record.exchange, getattr(record, "market", None), record.symbol, self._shard)
             found = self._places[record.exchange, record.symbol] = key.encode(), self._place(key)
         return found
+
+
+def place_of(exchange: str, market: str | None, symbol: str | None, shard: str) -> str:
+    """What everything of a symbol has in common; what has no symbol is its shard's."""
+    if symbol is None:
+        return shard
+    return f"{exchange}:{market or MARKET}:{symbol}"  # older records and refused ones name no market
 
 
 def key_and_id(bar: Bar, value: bytes) -> tuple[bytes, bytes, bytes]:

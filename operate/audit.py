@@ -59,7 +59,8 @@ def command(context: click.Context, since: int, venue: str | None, deep: bool, a
     directory = store_of(settings)
     began = now()
     asked = Asked(lambda shard: venue in (None, shard.rpartition("-")[0]), since, limited=venue is not None)
-    found = audit(catalog_of(settings, directory), directory, asked, deep=deep, now=began)
+    catalog = catalog_of(settings, directory)
+    found = audit(catalog, directory, asked, deep=deep, now=began, topics=settings.kafka)
     if not since and venue is None:
         note(directory / RESULT, violations(found), began // MICROSECONDS)
     show(found, directory, began, as_json=as_json)

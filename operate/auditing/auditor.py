@@ -10,6 +10,7 @@ from msgspec import Struct
 from pyiceberg.catalog import Catalog
 
 from connectors.catalog import LakeError, explained, is_outage
+from connectors.kafka_settings import KafkaSettings
 from operate.auditing.checks import cheap, ids_complete
 from operate.auditing.damage import UNREADABLE
 from operate.auditing.facts import ORDER, Facts
@@ -28,19 +29,34 @@ T = TypeVar("T")
 Tables = Mapping[type[Struct], Opened | None]
 
 
-def audit(catalog: Catalog, directory: Path, asked: Asked, *, deep: bool, now: int) -> list[Finding]:
+def audit(
+    catalog: Catalog,
+    directory: Path,
+    asked: Asked,
+    *,
+    deep: bool,
+    now: int,
+    topics: KafkaSettings | None = None,
+) -> list[Finding]:
     """One finding for each rule."""
 
     def attempt() -> list[Finding]:
-        found = {
-            finding.check: finding for finding in all_checks(catalog, directory, asked, deep=deep, now=now)
-        }
+        checks = all_checks(catalog, directory, asked, deep=deep, now=now, topics=topics)
+        found = {finding.check: finding for finding in checks}
         return [found[check] for check in RULES]
 
     return steady(attempt)
 
 
-def all_checks(catalog: Catalog, directory: Path, asked: Asked, *, deep: bool, now: int) -> Iterator[Finding]:
+def all_checks(
+    catalog: Catalog,
+    directory: Path,
+    asked: Asked,
+    *,
+    deep: bool,
+    now: int,
+    topics: KafkaSettings | None,
+) -> Iterator[Finding]:
     """The findings, as they come."""
     facts, tables = read(catalog, directory, asked)
     for found in tables.values():
@@ -59,7 +75,15 @@ def all_checks(catalog: Catalog, directory: Path, asked: Asked, *, deep: bool, n
             whole, _ = read(catalog, directory, Asked(asked.wanted, limited=asked.limited))
             finding = ids_complete(whole)  # noqa: PLW2901  # the better answer
         yield finding
-    yield unchecked("A11", "no topics are configured")
+    if topics is None or not topics.bootstrap_servers:
+        yield unchecked("A11", "no topics are configured")
+    elif not deep:
+        yield unchecked("A11", "only with --deep")
+    else:
+        from operate.auditing.topics import CHECKED, published
+
+        look_there = partial(published, catalog, facts, tables, topics, now)
+        yield needing(catalog, facts, tables, "A11", CHECKED, look_there)
 
 
 def needing(
