@@ -27,6 +27,12 @@ from schemas.health import ConnectionEvent
 
 State = Literal["connecting", "open", "backoff", "held", "closed"]
 
+# What a venue says to a wish to subscribe.
+ANSWERS = ("subscribed", "refused", "error")
+# Without another answer for this part of the time that it has there is none left: it may answer for each
+# symbol, and until then an older connection brings the same.
+SETTLE_PART, LOOK_SECONDS = 0.1, 0.02
+
 # A venue that refuses everything says so in the log this often per connection.
 SAID_MAX = 5
 
@@ -90,7 +96,8 @@ class Connection:
         self.state: State = "connecting"
         self.frames = self.data = self.bytes = self.last_frame = self.last_data = self.said = 0
         self.healthy = 0  # how often it has proved well
-        self.first_frame = asyncio.Event()
+        self.asked = asyncio.Event()  # for all that we want
+        self.answered = 0.0  # when the venue last said yes or no to it
         self.rotate = asyncio.Event()
         self.problem: Problem | None = None
         self.socket: Socket
@@ -120,7 +127,6 @@ class Connection:
         """Number a message and hand it over."""
         if not self.frames:
             self.begin()
-            self.first_frame.set()
         self.frames += 1
         self.bytes += len(payload)
         self.last_frame = received
@@ -141,6 +147,8 @@ class Connection:
         for record in self.shared.venue.decode(frame, self.by_native):
             if not isinstance(record, Control):
                 continue
+            if record.what in ANSWERS:
+                self.answered = asyncio.get_running_loop().time()
             if record.what == "shutdown":
                 self.logger.info("shutdown announced", detail=record.detail[:200])
                 self.rotate.set()
@@ -169,6 +177,19 @@ class Connection:
         for message in self.shared.venue.subscribe(self.instruments):
             await wait_for(self.shared.messages)
             self.socket.say(message)
+        self.asked.set()
+
+    async def delivers(self) -> bool:
+        """Whether it brings in good time all that it was asked for, or some of it where nobody answers."""
+        now = asyncio.get_running_loop().time
+        await self.asked.wait()
+        asked, before, patience = now(), self.data, self.policy.delivery_seconds
+        while now() < asked + patience:
+            came = self.answered > asked if self.answered else self.data > before
+            if came and now() > self.answered + SETTLE_PART * patience:
+                return True
+            await asyncio.sleep(LOOK_SECONDS)
+        return False
 
     async def watch_peer(self) -> None:
         """Ask a silent peer once, then give it up; tell when rotation is due and health proved."""

@@ -56,7 +56,7 @@ class Keeper:
                 fresh = await self.connect()
                 self.open[fresh] = asyncio.create_task(fresh.run())
                 older = [each for each, task in self.open.items() if each is not fresh and not task.done()]
-                if older and not await self.says_something(fresh):
+                if older and not await self.delivers(fresh):
                     await self.retire(fresh, "mute beside an older connection")
                     await self.count(fresh, Problem("mute", "nothing came"))
                     continue
@@ -108,18 +108,14 @@ class Keeper:
         """Begin again at the preferred endpoint and the shortest wait."""
         self.failures, self.delays = 0, backoff(self.policy, self.random)
 
-    async def says_something(self, fresh: Connection) -> bool:
+    async def delivers(self, fresh: Connection) -> bool:
         """Whether the new connection of a rotation delivers, so that the old one is not needed any more."""
-        heard = asyncio.create_task(fresh.first_frame.wait())
+        found = asyncio.create_task(fresh.delivers())
         try:
-            await asyncio.wait(
-                (heard, self.open[fresh]),
-                timeout=self.policy.delivery_seconds,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
+            await asyncio.wait((found, self.open[fresh]), return_when=asyncio.FIRST_COMPLETED)
+            return found.done() and found.result() and not self.open[fresh].done()
         finally:
-            heard.cancel()
-        return fresh.first_frame.is_set() and not self.open[fresh].done()
+            found.cancel()
 
     async def retire(self, each: Connection, why: str) -> None:
         """Close a connection politely and forget it."""

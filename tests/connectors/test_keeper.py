@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from connectors.resilience import Policy
+from connectors.venues import binance
 from connectors.venues.protocol import Budget
 
 BTC = "BTC-USDT"
@@ -87,7 +88,9 @@ def test_the_next_connection_delivers_before_the_venue_cuts_the_old_one(
     rules = {"binance": {"lifetime": 1.2}}
     with venues(rate=300, venues=["binance"], rules=rules) as sim:
         with capturing(
-            sim, limits={"lifetime_seconds": 1.2}, policy=replace(policy, rotation_seconds=0.6)
+            sim,
+            limits={"lifetime_seconds": 1.2},
+            policy=replace(policy, rotation_seconds=0.6, delivery_seconds=0.5),
         ) as run:
             until(lambda: run.keeper.rotations >= 2)
             run.capture.stop()
@@ -112,6 +115,29 @@ def test_a_shutdown_notice_moves_us_before_the_end_comes(venues: Any, capturing:
         assert sim.oracle["binance"].fired["shutdown"] == 1
     ids = set(run.trade_ids(BTC))
     assert ids == set(range(min(ids), max(ids) + 1))
+
+
+def test_the_old_connection_stays_until_the_next_one_brings_every_symbol(
+    venues: Any, capturing: Any, until: Any, policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wanted takes many messages, and the budget lets them out one after the other."""
+    monkeypatch.setattr(binance, "STREAMS_PER_MESSAGE", 2)
+    slow = {"messages": Budget(count=2, seconds=0.5)}  # one is kept for pongs
+    patient = replace(policy, delivery_seconds=2.0)
+    with (
+        venues(rate=300, venues=["binance"], rules={"binance": {"notice": 10.0}}) as sim,
+        capturing(sim, limits=slow, policy=patient) as run,
+    ):
+        symbols = [listed.symbol for listed in run.plan.instruments]
+        until(lambda: all(map(run.trade_ids, symbols)))
+        sim.shutdown_notice("binance")
+        until(lambda: run.keeper.rotations == 1)
+        time.sleep(1.0)  # all that the new connection was to bring comes by now
+        run.capture.stop()
+    assert len(symbols) == 3
+    for symbol in symbols:
+        ids = set(run.trade_ids(symbol))
+        assert ids == set(range(min(ids), max(ids) + 1)), symbol
 
 
 def test_a_new_connection_that_says_nothing_does_not_replace_the_old_one(
