@@ -4,6 +4,7 @@ A topic is made when it is missing and never changed: what differs is said, and 
 or what a topic has promised to keep would be lost.
 """
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -13,7 +14,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 from msgspec import Struct
 
-from connectors.brokers import ANSWER_SECONDS, KafkaError, asked, named
+from connectors.brokers import ANSWER_SECONDS, KafkaError, Unreachable, asked, named
 from connectors.kafka_settings import KafkaSettings
 from connectors.venues.protocol import FRAME_BYTES_MAX
 from schemas import Bar, DeadLetter, Frame, Gap, Quote, Trade
@@ -176,10 +177,12 @@ def prepare(admin: AdminClient, wanted: Sequence[Wanted], logger: Any) -> None:
     """Make the topics that are missing; KafkaError with all that is refused of the others."""
     found = look(admin, wanted)
     missing = [topic.wanted for topic in found if not topic.partitions]
-    make(admin, missing)
+    if made := make(admin, missing):
+        logger.info("topics made", topics=made, partitions=missing[0].partitions)
     if missing:
-        logger.info("topics made", topics=len(missing), partitions=missing[0].partitions)
-    differences = [each for topic in found if topic.partitions for each in topic.differences]
+        # Whoever was quicker may have made others than we want.
+        found = look_until_all_are_seen(admin, wanted)
+    differences = [each for topic in found for each in topic.differences]
     refused = [each for each in differences if each.why]
     if refused:
         raise KafkaError(
@@ -191,10 +194,28 @@ def prepare(admin: AdminClient, wanted: Sequence[Wanted], logger: Any) -> None:
         logger.warning("a topic is not as configured", topic=each.topic, difference=each.said)
 
 
-def make(admin: AdminClient, missing: Sequence[Wanted]) -> None:
-    """Make topics; who was quicker has made the same."""
+def look_until_all_are_seen(admin: AdminClient, wanted: Sequence[Wanted]) -> list[Found]:
+    """What topics are like that are there: brokers hear of new ones one after the other."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while True:
+        found = look(admin, wanted)
+        unseen = [topic.wanted.name for topic in found if not topic.partitions]
+        if not unseen:
+            return found
+        if time.monotonic() > deadline:
+            raise Unreachable(f"the topic {unseen[0]} was made, and brokers do not know it yet")
+        time.sleep(SEEN_SECONDS)
+
+
+# Brokers tell each other within milliseconds.
+SEEN_SECONDS = 0.02
+
+
+def make(admin: AdminClient, missing: Sequence[Wanted]) -> int:
+    """Make topics, and say how many; of the others somebody was quicker."""
     if not missing:
-        return
+        return 0
+    made = 0
     new = [
         NewTopic(
             topic.name,
@@ -207,6 +228,8 @@ def make(admin: AdminClient, missing: Sequence[Wanted]) -> None:
     for name, answer in admin.create_topics(new, request_timeout=ANSWER_SECONDS).items():
         try:
             answer.result(ANSWER_SECONDS)
+            made += 1
         except KafkaException as error:
             if error.args[0].code() != Answer.TOPIC_ALREADY_EXISTS:
                 raise named(f"the topic {name} cannot be made", error.args[0]) from error
+    return made

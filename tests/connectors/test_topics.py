@@ -8,7 +8,8 @@ import structlog
 from confluent_kafka.admin import AdminClient, NewTopic
 from structlog.testing import capture_logs
 
-from connectors.brokers import KafkaError
+from connectors import topics
+from connectors.brokers import KafkaError, Unreachable
 from connectors.kafka_settings import KafkaSettings
 from connectors.topics import (
     MESSAGE_BYTES_MAX,
@@ -118,6 +119,33 @@ def test_topics_are_made_once_and_are_as_wanted(kafka: "Kafka") -> None:
         "retention.ms": str(9 * 86_400_000),
         "max.message.bytes": str(MESSAGE_BYTES_MAX),
     }
+
+
+def test_what_somebody_made_at_the_same_moment_is_looked_at_too(
+    kafka: "Kafka", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin = AdminClient({"bootstrap.servers": kafka.plain})
+    venue = f"v{uuid.uuid4().hex[:12]}"
+    wanted = [each for each in wanted_topics(KafkaSettings(partitions=4), [venue]) if ".trades." in each.name]
+    seen = look(admin, wanted)
+    admin.create_topics([NewTopic(wanted[0].name, 1, 1)])[wanted[0].name].result(10)
+    looks = iter([seen, seen])  # as a broker that has not heard of it
+    monkeypatch.setattr(topics, "look", lambda *asked: next(looks, None) or look(*asked))
+    with capture_logs() as logged, pytest.raises(KafkaError, match="partitions is 1, wanted 4"):
+        prepare(admin, wanted, structlog.get_logger())
+    assert logged == []
+
+
+def test_a_topic_that_no_broker_comes_to_know_is_an_outage(
+    kafka: "Kafka", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin = AdminClient({"bootstrap.servers": kafka.plain})
+    wanted = wanted_topics(KafkaSettings(partitions=1), [f"v{uuid.uuid4().hex[:12]}"])[:1]
+    seen = look(admin, wanted)
+    monkeypatch.setattr(topics, "look", lambda *_: seen)
+    monkeypatch.setattr(topics, "ANSWER_SECONDS", 0.5)
+    with capture_logs(), pytest.raises(Unreachable, match="was made, and brokers do not know it yet"):
+        prepare(admin, wanted, structlog.get_logger())
 
 
 def test_all_that_is_refused_is_told_at_once_and_the_rest_is_warned_of(kafka: "Kafka") -> None:
