@@ -195,7 +195,7 @@ class Bus:
             return not any(each.waiting for each in self.outgoing.values())
         self._closing.set()
         with self._hearing:
-            self._producer.flush(seconds)
+            self._producer.flush(0 if self._is_outage else seconds)
         self.check()
         return not any(each.waiting for each in self.outgoing.values())
 
@@ -217,6 +217,8 @@ class Bus:
         self._errors[kind_of(error)] += 1
         if error.code() != ALL_AWAY:  # which one, and why, was said before
             self._problem = words(error)
+        if error.fatal():
+            self._fail(named("Kafka's client cannot go on", error))
 
     def _run(self) -> None:
         try:

@@ -1,6 +1,7 @@
 """`tape tail`: records as they land, each once; Ctrl-C ends."""
 
 import time
+from typing import TYPE_CHECKING
 
 import click
 
@@ -9,6 +10,13 @@ from operate.cli import Session
 from operate.questions import scope_of
 from operate.scope import symbol_option, venue_option
 from operate.table import cell, json_option
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+
+    from query.files import Scope
 
 # Rows land with every batch, some ten times a second; sooner nobody sees.
 LOOK_SECONDS = 0.2
@@ -30,18 +38,21 @@ CELL_CHARACTERS_MAX = 100
 @click.option("--stage", type=click.Choice(list(STAGES)), default="trade", show_default=True, help="Which.")
 @venue_option
 @symbol_option
+@click.option("--tables", is_flag=True, help="Follow the tables, although Kafka is configured.")
 @json_option
 @click.pass_obj
-def command(session: Session, stage: str, exchange: str | None, symbol: str | None, as_json: bool) -> None:
+def command(
+    session: Session, stage: str, exchange: str | None, symbol: str | None, tables: bool, as_json: bool
+) -> None:
     """Follow records as they land, each once. Ctrl-C ends.
 
-    With --json each is an object on a line of its own, with all its fields.
+    With --json each is an object on a line of its own, with all its fields. Where Kafka is configured its
+    topics are followed, from any host.
     """
     import msgspec
 
     import schemas
     from connectors.errors import TapeError
-    from query.follow import follow
     from query.surface import as_text
     from schemas.iceberg import TABLES
 
@@ -50,12 +61,37 @@ def command(session: Session, stage: str, exchange: str | None, symbol: str | No
     name, columns = STAGES[stage]
     record_type = getattr(schemas, name)
     scope = scope_of(exchange, symbol, None, None, None)
-    reader = reader_of(session)
-    click.echo(f"{'SIMULATED · ' if reader.simulated else ''}following {stage}s, Ctrl-C ends", err=True)
-    for rows in follow(reader, record_type, scope, lambda: time.sleep(LOOK_SECONDS)):
+    kafka = not tables and bool(session.settings().kafka.bootstrap_servers)
+    following = of_topics if kafka else of_tables
+    for rows in following(session, stage, record_type, scope):
         for row in as_text(rows).to_pylist():
             if as_json:
                 click.echo(msgspec.json.encode(row))
             else:
                 shown = [cell(row[column])[:CELL_CHARACTERS_MAX] for column in columns]
                 click.echo("  ".join([row[TABLES[record_type].time], *shown]))
+
+
+def of_tables(session: Session, stage: str, record_type: type, scope: "Scope") -> "Iterator[pa.Table]":
+    """What lands in the tables and beside them."""
+    from query.follow import follow
+
+    reader = reader_of(session)
+    click.echo(f"{'SIMULATED · ' if reader.simulated else ''}following {stage}s, Ctrl-C ends", err=True)
+    return follow(reader, record_type, scope, lambda: time.sleep(LOOK_SECONDS))
+
+
+def of_topics(session: Session, stage: str, record_type: type, scope: "Scope") -> "Iterator[pa.Table]":
+    """What lands in Kafka."""
+    import pyarrow as pa
+
+    from operate.following import follow_topics
+    from schemas.iceberg import to_arrow
+
+    settings = session.settings()
+    place = ",".join(settings.kafka.bootstrap_servers)
+    simulated = "SIMULATED · " if settings.mode == "simulated" else ""
+    exchanges = [scope.exchange] if scope.exchange else list(settings.enabled())
+    landing = follow_topics(settings.kafka, record_type, exchanges, scope.symbol)
+    click.echo(f"{simulated}following {stage}s of Kafka at {place}, Ctrl-C ends", err=True)
+    return (pa.Table.from_batches([to_arrow(record_type, records)]) for records in landing if records)

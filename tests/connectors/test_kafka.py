@@ -508,3 +508,27 @@ def test_a_registry_that_is_away_is_waited_for(
         driven.snapshot()
         assert driven.sink.close(10)
     assert plain(found(settings, venue)) == plain(wanted((f"{venue}-0",), 60))
+
+
+@pytest.mark.long
+def test_a_topic_that_is_removed_ends_the_process_in_clear_words(
+    kafka: "Kafka", settings: KafkaSettings, venue: str
+) -> None:
+    driven = Driven(settings, store_of(f"{venue}-0"))
+    driven.write(1, 20)
+    driven.begun()
+    driven.settle()
+    admin = AdminClient({"bootstrap.servers": kafka.plain})
+    for answer in admin.delete_topics([topic_of(Trade, venue)]).values():
+        answer.result(10)
+    positions = iter(range(21, 10_000))
+
+    def goes_on() -> bool:
+        position = next(positions)
+        driven.write(position, position)
+        time.sleep(0.2)
+        return position < 400  # the client waits half a minute for a topic to come back
+
+    with pytest.raises(KafkaError, match=f"{topic_of(Trade, venue)} has refused a message") as told:
+        list(iter(goes_on, False))
+    assert told.value.hint.startswith("the next start")
