@@ -98,6 +98,39 @@ def test_a_late_trade_shows_that_a_market_is_not_quiet(market: Market) -> None:
     assert market.rows() == [("1s", 20, 0, 1, 0)]
 
 
+@pytest.mark.parametrize(
+    ("ids", "last"),
+    [
+        ((1, 2, 3, 4), "4"),
+        ((1, 2, 5, 3), "5"),
+        ((5_000, 5_001, 3, 5_002), "3"),  # one that comes out of nowhere is of a later series
+    ],
+)
+def test_of_trades_of_one_moment_ids_tell_the_last(
+    market: Market, kit: Any, ids: tuple[int, ...], last: str
+) -> None:
+    for number, identifier in enumerate(ids):
+        market.trade(identifier, 0.5 if number > 1 else 0.4, str(identifier))
+    market.trade(max(ids) + 1, 9)
+    records = kit.Chain().feed(market.tape.frames)
+    (bar,) = [one for one in records if isinstance(one, Bar)]
+    assert (bar.trade_count, bar.last_trade_id, bar.close) == (4, last, last)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_market_is_quiet_since_its_last_trade_whatever_our_clock_does(
+    market: Market, *, together: bool
+) -> None:
+    for identifier, seconds, received in ((1, 0.2, 1), (2, 0.3, 8), (3, 0.4, 5)):
+        market.trade(identifier, seconds, received=received)
+        assert together or market.rows() == []
+    market.trade(4, 0.1, received=6)  # out of order
+    market.tick(17.9)
+    assert market.rows() == []
+    market.tick(18)
+    assert market.rows() == [("1s", 0, 0, 4, 0)]
+
+
 def test_lateness_needs_no_whole_seconds(kit: Any) -> None:
     market = Market(kit, lateness_seconds=2.5)
     market.trade(1, 0.5)

@@ -120,6 +120,20 @@ def test_below_the_floor_nothing_is_called_a_duplicate(kit: Any, monkeypatch: py
     assert batch.counts == {"dead_letters_beyond_memory": 2, "duplicates_venue": 2}
 
 
+def test_a_range_is_below_the_floor_only_with_its_last_id(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "INTERVALS_MAX", 2)
+
+    def span(first: int, last: int) -> Trade:
+        made = kit.trade(last, kit.START)
+        return msgspec.structs.replace(made, first_sequence=first, last_sequence=last)
+
+    step = DropDuplicates(None, continuity="range")
+    assert ids(dropped(step, kit, [span(one, one) for one in (1, 3, 5, 7)])) == [1, 3, 5, 7]
+    batch = dropped(step, kit, [span(1, 2), span(2, 4), span(3, 4)])  # the floor is 3
+    assert ids(batch) == [4]
+    assert batch.counts == {"dead_letters_beyond_memory": 1, "duplicates_venue": 1}
+
+
 def test_stored_is_a_set_of_ids(seed: int) -> None:
     chance = random.Random(seed)
     for _ in range(200):
@@ -154,23 +168,43 @@ def test_quotes_never_go_back(kit: Any) -> None:
     assert dropped(restarted, kit, [quote(6), quote(7)]).counts == {"duplicates_venue": 1}
 
 
+def named(kit: Any, name: str, time: int) -> Trade:
+    """A trade whose id cannot be counted."""
+    changes = {"trade_id": name, "message_id": name, "source_sequence": None}
+    made: Trade = msgspec.structs.replace(
+        kit.trade(1, time), **changes, first_sequence=None, last_sequence=None
+    )
+    return made
+
+
+@pytest.mark.parametrize("restarted", [True, False])
+def test_an_older_trade_or_a_restart_does_not_make_memory_longer(kit: Any, *, restarted: bool) -> None:
+    step = DropDuplicates(None, continuity="none")
+    newest = kit.START + 3_600 * kit.SECOND
+    assert dropped(step, kit, [named(kit, "new", newest), named(kit, "old", kit.START + 2)]).counts == {}
+    if restarted:
+        step = DropDuplicates(pickle.loads(pickle.dumps(step.snapshot())), continuity="none")
+    batch = dropped(step, kit, [named(kit, "older", kit.START - 1), named(kit, "oldest", kit.START)])
+    assert [one.reason if isinstance(one, DeadLetter) else one.trade_id for one in batch.records] == [
+        "beyond_memory",
+        "oldest",
+    ]
+
+
 def test_ids_that_cannot_be_counted_are_remembered_for_an_hour(kit: Any, monkeypatch: Any) -> None:
     step = DropDuplicates(None, continuity="none")
     hour = 3_600 * kit.SECOND
 
-    def named(name: str, time: int) -> Trade:
-        made = kit.trade(1, time)
-        changes = {"trade_id": name, "message_id": name, "source_sequence": None}
-        return msgspec.structs.replace(made, **changes, first_sequence=None, last_sequence=None)
-
-    batch = dropped(step, kit, [named("a", kit.START), named("b", kit.START + hour), named("a", kit.START)])
+    batch = dropped(
+        step, kit, [named(kit, "a", kit.START), named(kit, "b", kit.START + hour), named(kit, "a", kit.START)]
+    )
     assert [one.trade_id for one in batch.records] == ["a", "b"]
     step = DropDuplicates(pickle.loads(pickle.dumps(step.snapshot())), continuity="none")
-    batch = dropped(step, kit, [named("c", kit.START + hour + 1), named("a", kit.START)])
+    batch = dropped(step, kit, [named(kit, "c", kit.START + hour + 1), named(kit, "a", kit.START)])
     assert [one.reason if isinstance(one, DeadLetter) else one.trade_id for one in batch.records] == [
         "c",
         "beyond_memory",
     ]
     monkeypatch.setattr(duplicates, "WORDS_MAX", 2)
-    dropped(step, kit, [named("d", kit.START + hour), named("e", kit.START + hour)])
+    dropped(step, kit, [named(kit, "d", kit.START + hour), named(kit, "e", kit.START + hour)])
     assert [key[1] for key, _ in step.snapshot()[4]] == ["d", "e"]

@@ -252,7 +252,7 @@ def test_ranges_touch_or_miss(kit: Any) -> None:
 
 def test_ids_below_memory_are_dead_letters(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dataflows.steps.series.INTERVALS_MAX", 1)
-    records = through(kit, tape_of(kit, 1, 3, 5, 2, 6))
+    records = through(kit, tape_of(kit, 1, 3, 5, 2, 3, 6))  # 2 is forgotten, 3 is not
     assert shown(records) == [
         (0, 1),
         (0, 2, 2, "open", "ids", 2),
@@ -261,7 +261,36 @@ def test_ids_below_memory_are_dead_letters(kit: Any, monkeypatch: pytest.MonkeyP
         (0, 2, 2, "lost", "memory", 3),
         (0, 5),
         "beyond_memory",
+        (0, 3),
         (0, 6),
+    ]
+
+
+def test_a_range_is_below_memory_only_with_its_last_id(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dataflows.steps.series.INTERVALS_MAX", 1)
+    tape = tape_of(kit, 1, 3, 5)
+    decoded = kit.Chain().decode.step(batch_of(tape.frames))
+    trades = records_of(decoded.records)
+    decoded.records = [
+        *trades,  # 2 is forgotten, and the floor is 3
+        msgspec.structs.replace(trades[2], first_sequence=1, last_sequence=2, source_sequence=2),
+        msgspec.structs.replace(trades[2], first_sequence=2, last_sequence=4, source_sequence=4),
+    ]
+    step = DetectGaps(None, exchange="plain", continuity="range")
+    assert shown(step.step(decoded).records)[-4:] == [
+        (0, 5),
+        "beyond_memory",
+        (0, 4),
+        (0, 4, 4, "repaired", "late", 3),
+    ]
+
+
+def test_a_late_trade_does_not_make_repetitions_a_restart(kit: Any) -> None:
+    tape = tape_of(kit, *range(1, 150), *range(151, 301), 150, 160)
+    assert shown(through(kit, tape))[-3:] == [
+        (0, 150),
+        (0, 150, 150, "repaired", "late", 300),
+        (0, 160),
     ]
 
 

@@ -58,6 +58,18 @@ def test_a_gap_that_ends_partly_is_split_into_gaps_that_tile_it() -> None:
     assert made.receive(8, 8, repair=True) == [Change(8, 8, "repaired", "repair", NOW)]
 
 
+def test_parts_of_a_gap_know_when_it_began() -> None:
+    since = 500
+    made = Series(0, 1)
+    made.next, made.time = 3, since
+    made.open(3, 12, "ids", NOW)
+    made.next, made.time = 20, 1_000
+    made.give_up(4, 9, "empty")
+    made.receive(5, 5, repair=True)
+    parts = [(hole.first, hole.last, hole.found, hole.since) for hole in made.holes]
+    assert parts == [(low, high, NOW, since) for low, high in ((3, 3), (4, 4), (6, 9), (10, 12))]
+
+
 def test_memory_is_bounded_and_what_it_drops_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "INTERVALS_MAX", 2)
     made = series(1, 20, (3, 3), (5, 8))
