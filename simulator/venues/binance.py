@@ -27,6 +27,7 @@ from simulator.venues.protocol import (
 
 STREAMS_MAX = 1_024
 PAGE_DEFAULT, PAGE_MAX = 500, 1_000
+PRICE_MAX, SIZE_MAX = "1000000.00000000", "9000000.00000000"  # as its filters name them
 METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
 CHANNELS = ("trade", "aggTrade", "bookTicker")
 WEIGHTS = {
@@ -277,6 +278,7 @@ def exchange_info(market: Market, request: Request, time: int) -> Response:
             "quotePrecision": 8,
             "quoteAssetPrecision": 8,
             "isSpotTradingAllowed": True,
+            "filters": filters(one.listing),
             "permissions": ["SPOT"],
         }
         for one in market
@@ -291,6 +293,15 @@ def exchange_info(market: Market, request: Request, time: int) -> Response:
         "symbols": symbols,
     }
     return Response(200, msgspec.json.encode(document))
+
+
+def filters(listing: Listing) -> list[dict[str, str]]:
+    """The ticks of prices and sizes, and how far both may go."""
+    price, size = (plain(1, one, 8) for one in (listing.price_decimals, listing.quantity_decimals))
+    return [
+        {"filterType": "PRICE_FILTER", "minPrice": price, "maxPrice": PRICE_MAX, "tickSize": price},
+        {"filterType": "LOT_SIZE", "minQty": size, "maxQty": SIZE_MAX, "stepSize": size},
+    ]
 
 
 def unknown_symbol(request: Request) -> Response:

@@ -156,3 +156,18 @@ def test_metadata_names_base_and_quote(visit: Visit) -> None:
         ("BNBUSDT", "BNB", "USDT", "TRADING"),
         ("PEPEUSDT", "PEPE", "USDT", "TRADING"),
     ]
+    tick, lot = symbols[0]["filters"]
+    assert tick == {
+        "filterType": "PRICE_FILTER",
+        "minPrice": "0.01000000",
+        "maxPrice": "1000000.00000000",
+        "tickSize": "0.01000000",
+    }
+    assert lot == {
+        "filterType": "LOT_SIZE",
+        "minQty": "0.00001000",
+        "maxQty": "9000000.00000000",
+        "stepSize": "0.00001000",
+    }
+    tick, lot = symbols[3]["filters"]
+    assert (tick["tickSize"], lot["stepSize"]) == ("0.00000001", "1.00000000")
