@@ -7,6 +7,10 @@ import click
 from operate.numbers import PORT_MAX, FiniteRange, Moment
 from operate.scope import venues as known_venues
 
+# Of the numbers that a face makes of a trade id the highest, Coinbase's sequence, is 23 times the id.
+# It must stay an id too, below 2**63, and there must be room for all that is traded from here on.
+IDS_FROM_MAX = 2**58
+
 
 @click.command("simulate")
 @click.option("--seed", default="1", show_default=True, help="Decides everything that is random.")
@@ -32,7 +36,13 @@ from operate.scope import venues as known_venues
     help="Serve only this venue; may be repeated.",
     shell_complete=known_venues,
 )
-@click.option("--ids-from", default=0, help="Added to the first trade id of every symbol.")
+@click.option(
+    "--ids-from",
+    type=click.IntRange(0, IDS_FROM_MAX),
+    default=0,
+    show_default=True,
+    help="Added to the first trade id of every symbol.",
+)
 @click.option(
     "--start",
     type=Moment(),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from websockets.sync.client import connect
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -75,6 +76,16 @@ def test_the_same_seed_and_start_give_the_same_bytes() -> None:
     assert b'"1769817' in told[0] or b",1769817" in told[0]
 
 
+def test_the_highest_ids_are_ids_still() -> None:
+    with program("--rate", "0", "--ids-from", f"{2**58}") as (_, addresses):
+        url = addresses["coinbase"]["websocket"]
+        with connect(url) as client:
+            client.send('{"type":"subscribe","product_ids":["BTC-USD"],"channels":["matches"]}')
+            match = json.loads([client.recv(timeout=10) for _ in range(2)][1])
+        assert match["trade_id"] == 2**58 + 910_000_100
+        assert match["sequence"] < 2**63 - 1_000_000_000_000
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -85,6 +96,8 @@ def test_the_same_seed_and_start_give_the_same_bytes() -> None:
         (["--rate", "-1"], "is not in the range"),
         (["--rate", "nan"], "'nan' is not a finite number"),
         (["--venue", "krakn"], "did you mean kraken?"),
+        (["--ids-from", "-1"], "is not in the range"),
+        (["--ids-from", f"{2**58 + 1}"], "is not in the range"),
     ],
 )
 def test_what_does_not_exist_is_refused(arguments: list[str], words: str) -> None:
