@@ -233,9 +233,18 @@ class VenueServer:
         elif name == "half_open":
             visitor.client.go_deaf(seconds)
         elif name == "cut":
-            visitor.client.break_off(b'{"stream":"btcusdt@trade","data":{"e":"trade","E":17000')
+            visitor.client.break_off(self.repeated(visitor))
         else:
             visitor.client.close(code or visitor.chances.random.choice(CLOSE_CODES), "")
+
+    def repeated(self, visitor: Visitor) -> bytes:
+        """A symbol's newest trade as this connection would get it; nothing before there is one."""
+        native = next((native for _, native in visitor.session.streams), "")
+        symbol = self.market.symbols.get(native) or self.market.order[0]
+        moment = Moment(symbol, symbol.newest(1), symbol.next_aggregate, symbol.quote)
+        wanted = self.face.streams(symbol.listing.native)[:1]
+        frames = self.face.render(visitor.session.form, wanted, [moment]) if visitor.client.is_open else []
+        return frames[0].payload if frames else b""
 
     def announce(self) -> bool:
         """Tell every connection that it will end, where this venue tells; then end those connections."""

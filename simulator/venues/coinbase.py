@@ -258,7 +258,7 @@ def row(listing: Listing, trade: Trade) -> str:
 COINBASE = Face(
     name="coinbase",
     listings=LISTINGS,
-    rules=Rules(subscribe=5.0, rest=(10, 1.0), rest_burst=15),
+    rules=Rules(subscribe=5.0, messages=(8, 1.0), connects=(8, 1.0), rest=(10, 1.0), rest_burst=15),
     open=open_session,
     receive=receive,
     tend=tend,

@@ -129,10 +129,19 @@ def test_history_repairs_what_the_stream_dropped(still: SimulatedVenues, venue: 
         assert all(str(one).encode() in body for one in range(last - 4, last - 1))
 
 
-def test_a_client_that_talks_too_much_is_cut(still: SimulatedVenues) -> None:
-    with connect(still.websocket_url("binance") + "/stream") as client:
-        for number in range(6):
-            client.send(f'{{"method":"LIST_SUBSCRIPTIONS","id":{number}}}')
+@pytest.mark.parametrize(
+    ("venue", "path", "count", "message"),
+    [
+        ("binance", "/stream", 6, '{"method":"LIST_SUBSCRIPTIONS","id":1}'),
+        ("coinbase", "", 9, '{"type":"subscribe","product_ids":["BTC-USD"],"channels":["heartbeat"]}'),
+    ],
+)
+def test_a_client_that_talks_too_much_is_cut(
+    still: SimulatedVenues, venue: str, path: str, count: int, message: str
+) -> None:
+    with connect(still.websocket_url(venue) + path) as client:
+        for _ in range(count):
+            client.send(message)
         closing = ended(client).rcvd
         assert closing is not None
         assert (closing.code, closing.reason) == (1008, "Too many requests")
@@ -173,6 +182,16 @@ def test_too_many_connects_are_refused_and_counted() -> None:
         assert [admitted for _, admitted in sim.oracle["binance"].connects] == [True, True, False]
 
 
+def test_coinbase_takes_eight_connects_a_second() -> None:
+    with running(seed=1, rate=0, venues=("coinbase",), clock=lambda: 1_767_225_600_000_000) as sim:
+        with ExitStack() as stack:
+            for _ in range(8):
+                stack.enter_context(connect(sim.websocket_url("coinbase")))
+            with pytest.raises(InvalidStatus) as refused, connect(sim.websocket_url("coinbase")):
+                pass
+        assert refused.value.response.status_code == 429
+
+
 def test_a_venue_may_refuse_everybody(still: SimulatedVenues) -> None:
     still.refuse_connections("kraken", True)
     with pytest.raises(InvalidStatus), connect(still.websocket_url("kraken")):
@@ -182,15 +201,16 @@ def test_a_venue_may_refuse_everybody(still: SimulatedVenues) -> None:
         assert json.loads(client.recv(timeout=SECONDS_MAX))["channel"] == "status"
 
 
-def test_cut_ends_in_the_middle_of_a_frame(still: SimulatedVenues) -> None:
-    before = still.oracle["binance"].fired["cut"]
-    with subscribed(still, "binance") as client:
-        record = still.oracle["binance"].connections[-1]
-        still.cut("binance")
+@pytest.mark.parametrize("venue", list(FIRST))
+def test_cut_ends_in_the_middle_of_a_frame(still: SimulatedVenues, venue: str) -> None:
+    before = still.oracle[venue].fired["cut"]
+    with subscribed(still, venue) as client:
+        record = still.oracle[venue].connections[-1]
+        still.cut(venue)
         error = ended(client)
         assert (error.rcvd, type(error)) == (None, ConnectionClosedError)
         until(lambda: record.close_code == 1006)
-        assert still.oracle["binance"].fired["cut"] == before + 1
+        assert still.oracle[venue].fired["cut"] == before + 1
 
 
 @pytest.mark.parametrize("code", [1008, 1011, 1012, 1013])

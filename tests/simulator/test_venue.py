@@ -48,6 +48,10 @@ class Wire:
 
     def __init__(self) -> None:
         self.sent: list[Any] = []
+        self.rest = b""
+
+    def break_off(self, rest: bytes = b"") -> None:
+        self.rest = rest
 
     def send(self, payloads: Sequence[bytes]) -> bool:
         self.sent += payloads
@@ -82,6 +86,27 @@ def performed(venue: str, seed: int) -> tuple[list[Any], dict[str, Any]]:
             server.misbehave()
             wire.sent.append(server.answer(Asked("GET", "/", PAGES[venue], b"")))
     return wire.sent, server.oracle.as_json()
+
+
+@pytest.mark.parametrize("venue", list(FACES))
+def test_what_a_cut_leaves_half_sent_is_the_newest_trade_in_the_venues_own_words(venue: str) -> None:
+    face = FACES[venue]
+    market = Market(face.listings, seed="1", start=START, rate=0)
+    server = VenueServer(face, market, face.rules, {}, "1", lambda: START)
+    wire = Wire()
+    client = cast(Client, wire)
+    server.admit(client, PATHS[venue])
+    server.opened(client)
+    visitor = server.visitors[client]
+    server.afflict(visitor, "cut", 0)
+    assert wire.rest == b""  # nothing was traded yet
+    for request in REQUESTS[venue]:
+        server.received(client, Opcode.TEXT, json.dumps(request).encode())
+    wire.sent.clear()
+    server.deliver(market.trades_now(face.listings[0].native, 1, START), START)
+    server.afflict(visitor, "cut", 0)
+    assert wire.rest == wire.sent[0]
+    assert face.listings[0].native.encode() in wire.rest
 
 
 def test_groups_of_fills_keep_their_ids_when_some_fills_are_dropped() -> None:
