@@ -21,10 +21,17 @@ def address(schemes: tuple[str, str]) -> Callable[[str], str]:
 
     def check(url: str) -> str:
         parts = urlsplit(url)
-        if parts.scheme not in schemes or not parts.hostname:
-            raise ValueError(f'expected a URL, got "{url}" (try "{secure}://HOST")')
         if parts.username or parts.password:
             raise ValueError("a URL must not carry a user or password: URLs are shown in logs")
+        # In small letters, as those who open it compare.
+        if not url.startswith(tuple(f"{scheme}://" for scheme in schemes)) or not parts.hostname:
+            raise ValueError(f'expected a URL, got "{url}" (try "{secure}://HOST")')
+        try:
+            has_port = parts.port != 0
+        except ValueError:
+            has_port = False
+        if not has_port:
+            raise ValueError(f'expected a port, got "{url}" (try "{secure}://{parts.hostname}:443")')
         if parts.scheme == plain and parts.hostname not in LOOPBACK:
             raise ValueError(
                 f'"{plain}://" only to this machine (try "{secure}://{parts.netloc}{parts.path}")'

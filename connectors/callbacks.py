@@ -6,7 +6,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import structlog
 
-from connectors.errors import TapeError
+from connectors.errors import is_expected
 
 
 class Named(Protocol):
@@ -36,13 +36,12 @@ def said_first(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S
             # One such method may call another.
             if not any(error is known for known in failures):
                 failures.append(error)
-                expected = isinstance(error, TapeError)
                 logger: Any = structlog.get_logger()
                 logger.error(
                     "the flow failed",
                     where=f"{self.name}.{method.__name__}",
                     problem=f"{type(error).__name__}: {error}",
-                    **({} if expected else {"exc_info": True}),
+                    **({} if is_expected(error) else {"exc_info": True}),
                 )
             raise
 

@@ -94,7 +94,7 @@ class Reading:
     def read_file(self, path: Path) -> None:
         """Take the values of tape.toml."""
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
             values = tomllib.loads(text)
         except FileNotFoundError:
             self.problems.append(f"{path}: no such file")
@@ -191,6 +191,7 @@ def reason(error: ErrorDetails, key: Key, model: type[Settings]) -> str:
 EXPECTED = {
     "int_type": "a whole number",
     "float_type": "a number",
+    "finite_number": "a number",
     "bool_type": "true or false",
     "string_type": "text",
     "path_type": "a path",

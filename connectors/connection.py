@@ -89,6 +89,9 @@ class Connection:
         self.shared, self.endpoint, self.intake, self.policy = shared, endpoint, intake, policy
         self.instruments = instruments
         self.by_native = {each.native: each for each in instruments}
+        self.wishes = shared.venue.subscribe(instruments)
+        # Who must say at once what he wants waits for his turn before he connects.
+        self.is_hurried = shared.venue.limits.mute_seconds is not None and bool(self.wishes)
         self.classify = shared.venue.classify
         self.id = intake.new_connection()
         self.logger = logger.bind(connection=self.id)
@@ -106,6 +109,8 @@ class Connection:
     async def open(self) -> Problem | None:
         """Connect; what went wrong, if it did. Nothing may be awaited once the socket is ours to close."""
         self.endpoint.breaker.begin(asyncio.get_running_loop().time())
+        if self.is_hurried:
+            await wait_for(self.shared.messages)
         await wait_for(self.shared.connects)
         url = self.endpoint.url.rstrip("/") + self.shared.venue.connect_path
         try:
@@ -174,8 +179,9 @@ class Connection:
 
     async def subscribe(self) -> None:
         """Ask for what we want, within the venue's message budget."""
-        for message in self.shared.venue.subscribe(self.instruments):
-            await wait_for(self.shared.messages)
+        for number, message in enumerate(self.wishes):
+            if number or not self.is_hurried:
+                await wait_for(self.shared.messages)
             self.socket.say(message)
         self.asked.set()
 

@@ -28,6 +28,11 @@ class Unknown(TapeError):
         self.code = f"unknown_{idea}"
 
 
+def is_expected(error: BaseException) -> bool:
+    """Whether a person can do something about it; anything else is a bug."""
+    return isinstance(error, TapeError) or (isinstance(error, OSError) and bool(error.strerror))
+
+
 def explain(error: BaseException) -> tuple[str, str]:
     """What to tell a person about an error, and what he can do; a bug is called a bug."""
     if isinstance(error, TapeError):

@@ -198,11 +198,14 @@ def rotation_due(opened: float, limits: Limits, policy: Policy) -> float | None:
 
 
 def retry_after(text: str | None) -> float | None:
-    """The seconds of a Retry-After header; None where it says none."""
-    try:
-        return max(0.0, float(text)) if text is not None else None
-    except ValueError:
+    """The seconds of a Retry-After header, which are digits; None where it says none."""
+    if text is None or not (text := text.strip()).isascii() or not text.isdigit():
         return None
+    return float(min(int(text[:DIGITS_MAX]), BAN_SECONDS_MAX))
+
+
+# The longest ban that any venue knows: three days. More digits than this say more than that.
+BAN_SECONDS_MAX, DIGITS_MAX = 3 * 24 * 3_600, 20
 
 
 def network_problem(error: BaseException) -> Problem | None:

@@ -147,11 +147,12 @@ class CaptureSettings(Section):
         description="resident memory above which intake slows down before the system kills us",
     )
     flush_seconds: Number = Field(
-        default=0.005, gt=0, description="how long frames gather before they are written as one block"
+        default=0.005, gt=0, le=10, description="how long frames gather before they are written as one block"
     )
     sync_seconds: Number = Field(
         default=1.0,
         gt=0,
+        le=600,
         description="how often the journal is forced to disk; what a power cut may cost and repair refills",
     )
     segment_bytes_max: Whole = Field(

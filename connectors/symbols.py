@@ -16,17 +16,23 @@ SYMBOLS: Mapping[str, tuple[str, ...]] = {name: venue.symbols for name, venue in
 
 # What is longer is no symbol, and hides what is said of it.
 SHOWN_MAX = 60
-SYMBOL = re.compile(r"[A-Z0-9]{1,20}-[A-Z0-9]{2,20}")
+# Assets are named in any script; what has capitals is written in them.
+SYMBOL = re.compile(r"[^\W_]{1,20}-[^\W_]{2,20}")
 
 
 def canonical(symbol: str) -> str:
     """A symbol in our spelling, or ValueError with the nearest one."""
     if meant := unswapped(symbol):
         raise ValueError(f'unknown symbol "{symbol}" (did you mean "{meant}"?)')
-    if SYMBOL.fullmatch(symbol):
+    if is_symbol(symbol):
         return symbol
     given, meant = symbol[:SHOWN_MAX], suggest_symbol(symbol)
     raise ValueError(f'expected symbols as BASE-QUOTE, got "{given}" (try "{meant}")')
+
+
+def is_symbol(text: str) -> bool:
+    """Whether it is spelt as ours are."""
+    return bool(SYMBOL.fullmatch(text)) and text == text.upper()
 
 
 @cache
@@ -51,7 +57,7 @@ def suggest_symbol(text: str, known: Iterable[str] = ()) -> str:
     """The symbol that was most likely meant."""
     known = list(known) or sorted({symbol for symbols in SYMBOLS.values() for symbol in symbols})
     plain = re.sub(r"[/_: ]", "-", text.strip().upper())
-    if SYMBOL.fullmatch(plain):
+    if is_symbol(plain):
         return unswapped(plain) or plain
     joined = [symbol for symbol in known if symbol.replace("-", "") == plain]
     begun = [symbol for symbol in known if plain and symbol.startswith(f"{plain}-")]
@@ -68,7 +74,7 @@ def parse_symbols(text: str, configured: Mapping[str, tuple[str, ...]]) -> dict[
         venue, colon, symbol = part.rpartition(":")
         if colon and venue not in SYMBOLS:
             raise unknown("venue", venue, SYMBOLS)
-        if not SYMBOL.fullmatch(symbol) or unswapped(symbol):
+        if not is_symbol(symbol) or unswapped(symbol):
             meant = suggest_symbol(symbol, SYMBOLS.get(venue, ()))
             raise TapeError(f"unknown symbol {symbol!r}", hint=f"did you mean {venue}{colon}{meant}?")
         for name in [venue] if colon else trading_in(symbol.partition("-")[2], configured):

@@ -170,6 +170,7 @@ def tape(session: Session, debug: bool, log_level: str | None, config: Path | No
 
 def main() -> NoReturn:
     """Run the command line and end the process."""
+    open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character must not end the program.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -179,6 +180,17 @@ def main() -> NoReturn:
     from dataflows.ending import gone
 
     gone(code)
+
+
+def open_missing_streams() -> None:
+    """Put nothing where whoever started us has closed a stream, or the next file would get its number."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            setattr(sys, name, os.fdopen(number, mode))
 
 
 def run(arguments: Sequence[str]) -> int:

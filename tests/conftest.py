@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -56,10 +57,14 @@ def fuzz_inputs(request: pytest.FixtureRequest) -> int:
     return count
 
 
+# Settings of ours, proxies, and what some wish of colours.
+OTHERS = re.compile(r"TAPE_.*|.*_proxy|NO_COLOR|FORCE_COLOR|CLICOLOR.*", re.IGNORECASE)
+
+
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of whoever runs the tests reaches them; nothing that they start goes to a live venue."""
-    for variable in [name for name in os.environ if name.startswith("TAPE_")]:
+    for variable in [name for name in os.environ if OTHERS.fullmatch(name)]:
         monkeypatch.delenv(variable)
     monkeypatch.setenv("TAPE_MODE", "simulated")
 

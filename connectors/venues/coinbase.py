@@ -184,6 +184,7 @@ COINBASE = protocol.Venue(
         messages=protocol.Budget(count=7, seconds=1),  # below 8, the least of what the venue's pages say
         rest=protocol.Budget(count=10, seconds=1),
         subscriptions_max=1_000,  # not published; the venue advises to spread products over connections
+        mute_seconds=5,
         silence_seconds=10,  # a heartbeat comes each second for each product
     ),
     symbols=("BTC-USD", "ETH-USD"),

@@ -97,6 +97,7 @@ class Limits:
     subscriptions_max: int  # streams on one connection
     silence_seconds: float  # no frame at all for this long means that the peer is gone
     lifetime_seconds: float | None = None  # the venue cuts a connection after this
+    mute_seconds: float | None = None  # the venue cuts a connection that has not subscribed by then
 
 
 def nothing(asked: object) -> None:

@@ -17,6 +17,14 @@ def test_an_encrypted_address_and_one_of_this_machine_are_accepted(url: str) -> 
     [
         ("https://a.example", r'expected a URL, got "https://a.example" \(try "wss://HOST"\)'),
         ("wss://", "expected a URL"),
+        ("WSS://a.example", "expected a URL"),
+        (
+            "wss://a.example:99999",
+            r'expected a port, got "wss://a.example:99999" \(try "wss://a.example:443"\)',
+        ),
+        ("wss://a.example:abc", "expected a port"),
+        ("wss://a.example:0", "expected a port"),
+        ("ftp://me:secret@a.example:abc", "must not carry a user or password"),
         ("wss://me@a.example", "must not carry a user or password"),
         ("wss://:secret@a.example", "must not carry a user or password"),
         ("ws://a.example/x", r'"ws://" only to this machine \(try "wss://a.example/x"\)'),

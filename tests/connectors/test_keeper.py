@@ -197,3 +197,19 @@ def test_when_all_fall_together_the_venues_connect_budget_holds(
     windows = [sum(start <= each < start + 450_000 for each in times) for start in times]
     assert max(windows) == 5
     assert len(times) >= 10
+
+
+def test_who_must_say_at_once_what_he_wants_connects_when_he_may_say_it(
+    venues: Any, capturing: Any, until: Any
+) -> None:
+    """More connections than the budget of messages lets subscribe within the venue's patience."""
+    limits = {"messages": Budget(count=1, seconds=0.4), "mute_seconds": 0.5}
+    rules = {"coinbase": {"subscribe": 0.5}}
+    with (
+        venues(rate=100, venues=["coinbase"], rules=rules) as sim,
+        capturing(sim, "coinbase", limits=limits, connections=4) as run,
+    ):
+        until(lambda: all(keeper.connections for keeper in run.capture.status().shards[0].keepers))
+        until(lambda: len(sim.oracle["coinbase"].connects) >= 4 and run.flowing)
+        time.sleep(0.6)
+        assert [keeper.ends for keeper in run.capture.status().shards[0].keepers] == [{}] * 4

@@ -149,7 +149,11 @@ def test_rotation_is_due_ten_minutes_before_the_venue_cuts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("7", 7.0), ("0", 0.0), ("-3", 0.0), (None, None), ("Wed, 21 Oct 2026", None)]
+    ("text", "seconds"),
+    [
+        *(("7", 7.0), (" 0 ", 0.0), (None, None), ("Wed, 21 Oct 2026", None), ("-3", None), ("1e308", None)),
+        *(("inf", None), ("nan", None), ("²", None), ("9" * 5_000, 259_200.0)),
+    ],
 )
 def test_retry_after_is_read_as_seconds(text: str | None, seconds: float | None) -> None:
     assert retry_after(text) == seconds

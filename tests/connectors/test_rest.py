@@ -217,3 +217,26 @@ def test_a_proxy_that_refuses_is_named_as_such(
 def test_a_bug_is_not_called_weather() -> None:
     with pytest.raises(httpx2.UnsupportedProtocol):
         request_problem(httpx2.UnsupportedProtocol("bug"))
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("ALL_PROXY", "socks5://user:canary-7d@127.0.0.1:9"),
+        ("HTTPS_PROXY", "ftp://127.0.0.1:9"),
+        ("HTTPS_PROXY", "http://127.0.0.1:99999"),
+        ("https_proxy", "127.0.0.1:9"),
+    ],
+)
+def test_a_proxy_that_cannot_be_one_is_a_reason_why_nobody_answers(
+    policy: Policy, monkeypatch: pytest.MonkeyPatch, name: str, url: str
+) -> None:
+    monkeypatch.setenv(name, url)
+
+    async def main() -> None:
+        async with Rest(venue("https://api.example.com"), policy) as rest:
+            await rest.ask(TRADES)
+
+    with pytest.raises(Unanswered, match=rf"proxy: {name.lower()} of the environment is not") as told:
+        asyncio.run(main())
+    assert "canary" not in str(told.value)

@@ -22,6 +22,7 @@ CONFIGURED = {
             {"binance": ("BTC-EUR",), "kraken": ("BTC-EUR",), "coinbase": ("BTC-EUR",)},
         ),
         ("binance:BTC-USDT", {"binance": ("BTC-USDT",)}),
+        ("binance:币安人生-USDT", {"binance": ("币安人生-USDT",)}),
         (
             " kraken:BTC-USD , BTC-USDT, BTC-USDT,",
             {"kraken": ("BTC-USD",), "binance": ("BTC-USDT",)},
@@ -37,6 +38,7 @@ def test_symbols_go_to_their_venues(text: str, chosen: dict[str, tuple[str, ...]
     [
         ("binanse:BTC-USDT", "unknown venue 'binanse'", "did you mean binance?"),
         ("BTCUSDT", "unknown symbol 'BTCUSDT'", "did you mean BTC-USDT?"),
+        ("kraken:é-USD", "unknown symbol 'é-USD'", "did you mean kraken:É-USD?"),
         ("kraken:btc/usd", "unknown symbol 'btc/usd'", "did you mean kraken:BTC-USD?"),
         ("kraken:ETH", "unknown symbol 'ETH'", "did you mean kraken:ETH-USD?"),
         (" , ", "--symbols names no symbol", "try --symbols BTC-USDT,kraken:BTC-USD"),

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -179,6 +180,21 @@ def test_a_reader_that_has_enough_ends_us_quietly() -> None:
         process.stdout.close()
         said = process.stderr.read()
     assert (process.returncode, said) == (cli.EXIT_PIPE_CLOSED, b"")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_who_closes_a_stream_gets_no_bug(tmp_path: Path, closed: str) -> None:
+    line = " ".join([*map(shlex.quote, TAPE), "decode", "kraken", closed])
+    done = subprocess.run(
+        ["/bin/sh", "-c", line],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        cwd=tmp_path,
+        env=environment(),
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 BLOCKED = """
