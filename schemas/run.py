@@ -1,8 +1,8 @@
 """Many trades at once, field by field: what a live stream nearly always brings, and what is quick to pass on.
 
 The law: a run is worth the Trades that `trades` makes of it, no more and no less. It holds only what is
-usual: live trades of one shard, each with one id, of the first series, with plain numbers, and from short
-frames, so that what the venue says is short. Behind validation nanos are above zero, and so exact.
+usual: live trades of one shard, each with one id, of the first series, with plain numbers, and short in
+all that the venue says of each. Behind validation nanos are above zero, and so exact.
 """
 
 from collections.abc import Callable, Iterable, Sequence

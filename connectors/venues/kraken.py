@@ -11,9 +11,9 @@ import msgspec
 from msgspec import Meta, Raw, Struct, defstruct, field
 
 from connectors.venues import decoding, protocol, values
-from connectors.venues.decoding import known, said, side, spot_quote, spot_trade, spot_trades, words
+from connectors.venues.decoding import classifier, known, said, spot_quote, spot_trade, spot_trades, words
 from connectors.venues.protocol import Decoded, Id, Instrument, Instruments, PageHeader, Request
-from connectors.venues.runs import each_trade, runs_of_trades
+from connectors.venues.runs import Short, each_trade, runs_of_trades
 from connectors.venues.values import Refused, all_quoted, clock_time, clock_times, offered, token
 from schemas import Control, Frame, Quote, Trade
 
@@ -32,6 +32,11 @@ class WireTrade(Struct, gc=False):
     order_type: str = field(name="ord_type")
     id: Id = field(name="trade_id")
     time: str = field(name="timestamp")
+
+
+class ShortTrade(WireTrade, gc=False):
+    symbol: Short
+    order_type: Short = field(name="ord_type")
 
 
 class WireQuote(Struct, gc=False):
@@ -75,9 +80,10 @@ class Pair(Struct, gc=False):
 
 
 _message = msgspec.json.Decoder(Message).decode
-_trade_fields = [("channel", Literal["trade"]), ("data", Annotated[list[WireTrade], Meta(min_length=1)])]
+_trade_fields = [("channel", Literal["trade"]), ("data", Annotated[list[ShortTrade], Meta(min_length=1)])]
 _trades = defstruct("Trades", _trade_fields, bases=(Message,), gc=False)
 _trade_messages = msgspec.json.Decoder(_trades).decode
+_alike = methodcaller("startswith", b'{"channel":"trade"')
 _wire_trade = msgspec.json.Decoder(WireTrade).decode
 _wire_quote = msgspec.json.Decoder(WireQuote).decode
 _answer = msgspec.json.Decoder(Answer).decode
@@ -162,7 +168,7 @@ def history_rows(body: bytes) -> Sequence[Raw]:
 
 def page_record(frame: Frame, raw: Raw, listed: Instrument) -> Trade:
     row = _row(raw)
-    taker, time = side(SIDES, row.side), token(row.time)
+    taker, time = decoding.side(SIDES, row.side), token(row.time)
     own = {"side": row.side, "ord_type": row.order_type, "misc": row.miscellaneous, "time": time}
     at, facts = values.seconds_time(time), words(listed, own)
     return spot_trade(frame, listed, row.id, at, row.price, row.quantity, taker, facts, "repair")
@@ -188,12 +194,8 @@ KRAKEN = protocol.Venue(
     ),
     symbols=("BTC-USD", "ETH-USD"),
     subscribe=subscribe,
-    classify=decoding.classifier(
-        b'{"channel":"heartbeat"', b'{"channel":"status"', b'{"method"', b'{"error"'
-    ),
-    decode_many=runs_of_trades(
-        parse, trades, _trade_messages, methodcaller("startswith", b'{"channel":"trade"')
-    ),
+    classify=classifier(b'{"channel":"heartbeat"', b'{"channel":"status"', b'{"method"', b'{"error"'),
+    decode_many=runs_of_trades(parse, trades, _trade_messages, _alike, protocol.FRAME_BYTES_MAX),
     keep_alive=lambda now: msgspec.json.encode({"method": "ping", "req_id": now}),
     alive=Request("/0/public/SystemStatus"),
     metadata=Request("/0/public/AssetPairs"),

@@ -7,24 +7,30 @@ trades is decoded frame by frame, and only that says what is refused and why.
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Raw
+from msgspec import Meta, Raw
 
 from connectors.venues.decoding import EXPECTED, batched, guarded
 from connectors.venues.protocol import Decoded, Instruments
 from schemas import Frame, Quote
 from schemas.run import Run
 
-# Of the frames of a run. Words of twice the length are valid, and those of a trade are shorter than that.
+# Of the frames of a run whose messages may say something long. Words of twice the length are valid, and those
+# of a trade are shorter than that. A frame of many trades is longer: there each text must be Short.
 PAYLOAD_BYTES_MAX = 2_048
+Short = Annotated[str, Meta(max_length=64)]
 
 Parse = Callable[[Frame, Instruments, list[Decoded]], None]
 Trades = Callable[[Sequence[Frame], Sequence[Any], Instruments], list[Decoded]]
 
 
 def runs_of_trades(
-    parse: Parse, trades: Trades, read: Callable[[bytes], Any], alike: Callable[[bytes], bool]
+    parse: Parse,
+    trades: Trades,
+    read: Callable[[bytes], Any],
+    alike: Callable[[bytes], bool],
+    payload_bytes_max: int = PAYLOAD_BYTES_MAX,
 ) -> Callable[[Sequence[Frame], Instruments], list[Decoded]]:
     """A decoder that never raises, from how one frame is parsed, and how trades are made of wire messages.
 
@@ -36,7 +42,7 @@ def runs_of_trades(
     def together(
         frames: Sequence[Frame], payloads: Sequence[bytes], instruments: Instruments
     ) -> list[Decoded] | None:
-        if len(frames) < 2 or not b"".join(payloads).isascii():  # what nobody reads must be text too
+        if len(frames) < 2 or not all(map(bytes.isascii, payloads)):  # what nobody reads must be text too
             return None
         try:
             wires = list(map(read, payloads))
@@ -50,12 +56,12 @@ def runs_of_trades(
 
     def decode_many(frames: Sequence[Frame], instruments: Instruments) -> list[Decoded]:
         payloads = [frame.payload for frame in frames]
-        if all(map(alike, payloads)) and max(map(len, payloads), default=0) <= PAYLOAD_BYTES_MAX:
+        if all(map(alike, payloads)) and max(map(len, payloads), default=0) <= payload_bytes_max:
             return together(frames, payloads, instruments) or one_by_one(frames, instruments)
         likely: list[Frame] = []
         others: list[Frame] = []
         for frame, payload in zip(frames, payloads, strict=True):
-            usual = alike(payload) and len(payload) <= PAYLOAD_BYTES_MAX
+            usual = alike(payload) and len(payload) <= payload_bytes_max
             (likely if usual else others).append(frame)
         found = together(likely, [frame.payload for frame in likely], instruments)
         return among(found, one_by_one(others, instruments)) if found else one_by_one(frames, instruments)

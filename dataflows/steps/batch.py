@@ -5,7 +5,9 @@ begins: decisions are taken record by record, so that any cut of the journal giv
 as runs; a step that finds an odd one among them cuts it out.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from operator import attrgetter
 
 from msgspec import Struct
 
@@ -74,13 +76,13 @@ class Batch(Struct):
         if within is not None:
             run = self.records[place]
             assert type(run) is Run
-            index = of_frame(run.frames[:within], position)
+            index = of_frame(run.frames, position, within)
             if index < within:
                 return index
         for before in range(place - 1, -1, -1):
             record = self.records[before]
             if isinstance(record, Run):
-                index += of_frame(record.frames, position)
+                index += of_frame(record.frames, position, len(record))
                 if record.frames[0].position != position:
                     break
                 continue
@@ -90,9 +92,11 @@ class Batch(Struct):
         return index
 
 
-def of_frame(frames: Sequence[Frame], position: int) -> int:
-    """How many of them are the frame at that position."""
-    return sum(frame.position == position for frame in frames)
+def of_frame(frames: Sequence[Frame], position: int, end: int) -> int:
+    """How many of those before `end` are the frame at that position; positions rise."""
+    of = attrgetter("position")
+    first = bisect_left(frames, position, 0, end, key=of)
+    return bisect_right(frames, position, first, end, key=of) - first
 
 
 class Pieces:

@@ -1,6 +1,7 @@
 """Decoding many frames at once gives what decoding each by itself gives, whatever the frames are."""
 
 import random
+import re
 from itertools import pairwise
 
 import msgspec
@@ -9,10 +10,10 @@ import pytest
 from connectors.venues import VENUES
 from connectors.venues.decoding import guarded
 from connectors.venues.protocol import FRAME_BYTES_MAX, Decoded
-from connectors.venues.runs import flat
+from connectors.venues.runs import PAYLOAD_BYTES_MAX, flat
 from connectors.venues.shipped import shipped_instruments
-from schemas import DeadLetter, Frame, Quote, Trade
-from schemas.run import records_of
+from schemas import Control, DeadLetter, Frame, Quote, Trade
+from schemas.run import Run, records_of
 from tests.connectors.venues.test_mutations import mutated, table
 
 GOOD = {
@@ -135,6 +136,65 @@ def test_a_frame_of_many_trades_gives_them_in_the_order_of_their_ids() -> None:
     # As many trades as frames, and yet not one in each.
     check("kraken", [payloads[0], many.replace(row, b""), payloads[1]])
     check("kraken", [many.replace(b'"type"', b'"channel":"ticker","type"'), *payloads])
+
+
+def long(first: int, count: int, **other: bytes) -> bytes:
+    """A frame of several trades, of which the last but one has other fields."""
+    (whole,) = good("kraken", 1)
+    rows = [
+        whole[whole.index(b"[") + 1 : -2].replace(b":1,", b":%d,") % (first + one) for one in range(count)
+    ]
+    for name, value in other.items():
+        rows[-2] = re.sub(rb'("%b":)[^,]+' % name.encode(), rb"\g<1>" + value, rows[-2])
+    return whole[: whole.index(b"[") + 1] + b",".join(rows) + whole[-2:]
+
+
+def test_frames_of_many_trades_are_a_run_however_long_they_are() -> None:
+    payloads = [long(1, 50), long(51, 1), long(52, 1_000), b'{"channel":"heartbeat"}', long(1_052, 20)]
+    frames = framed("kraken", payloads)
+    assert len(frames[0].payload) > PAYLOAD_BYTES_MAX
+    ends, between, again = VENUES["kraken"].decode_many(frames, shipped_instruments("kraken"))
+    assert (len(ends), type(between), len(again)) == (1_051, Control, 20)
+    trades = [record for record in check("kraken", payloads) if isinstance(record, Trade)]
+    assert [(trade.source_sequence, trade.platform_sequence) for trade in trades] == [
+        *((number, 1) for number in range(1, 51)),
+        (51, 2),
+        *((number, 3) for number in range(52, 1_052)),
+        *((number, 5) for number in range(1_052, 1_072)),
+    ]
+
+
+@pytest.mark.parametrize("characters", [64, 65, 5_000])
+@pytest.mark.parametrize("rows", [2, 50])
+def test_a_run_holds_nothing_long_that_a_venue_says(rows: int, characters: int) -> None:
+    payloads = [long(1, 50), long(51, rows, ord_type=b'"' + b"x" * characters + b'"'), long(200, 1)]
+    found = VENUES["kraken"].decode_many(framed("kraken", payloads), shipped_instruments("kraken"))
+    assert [type(one) for one in found] == ([Run] if characters == 64 else [Trade] * (51 + rows))
+    records = check("kraken", payloads)
+    (odd,) = [one for one in records if isinstance(one, Trade) and "xx" in (one.vendor_data or "")]
+    assert (odd.source_sequence, msgspec.json.decode(odd.vendor_data or "")["ord_type"]) == (
+        51 + rows - 2,
+        "x" * characters,
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("symbol", b'"' + b"x" * 65 + b'"', "unknown_symbol"),
+        ("side", b'"bought"', "side"),
+        ("qty", b'"x"', "not_a_number"),
+        ("trade_id", b"-1", "wrong_type"),
+        ("timestamp", b'"2023-09-25"}', "time"),
+    ],
+)
+def test_a_bad_trade_of_a_long_frame_costs_only_itself(field: str, value: bytes, reason: str) -> None:
+    payloads = [long(1, 50), long(51, 50, **{field: value}), long(101, 50)]
+    records = check("kraken", payloads)
+    (letter,) = [one for one in records if isinstance(one, DeadLetter)]
+    assert (letter.reason, letter.platform_sequence, letter.index) == (reason, 2, 49)
+    trades = [one.source_sequence for one in records if isinstance(one, Trade)]
+    assert trades == [*range(1, 99), 100, *range(101, 151)]
 
 
 def test_numbers_that_must_be_rewritten_or_refused_are() -> None:

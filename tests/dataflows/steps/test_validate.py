@@ -149,3 +149,19 @@ def test_in_a_run_each_time_is_judged_by_its_own_frame(
         if not when - BEHIND_MAX <= time <= when + AHEAD_MAX
     ]
     assert len(refused) == 1
+
+
+def test_in_a_run_the_trades_of_each_frame_are_counted() -> None:
+    """As a snapshot of a quiet market: many trades in a frame, and none may stay."""
+    run, _ = run_of_frames(9)
+    counts = (4, 1, 3, 1)
+    some = run.frames[: len(counts)]
+    run.frames = [frame for frame, count in zip(some, counts, strict=True) for _ in range(count)]
+    run.price_nanos, run.prices = [0] * 9, ["0"] * 9
+    halves = [run.cut(0, 2), run.cut(2, 9)]
+    batch = Batch("binance-0", 1, 4, list(some), [*halves], {})
+    Validate(None).step(batch)
+    letters = [one for one in records_of(batch.records) if isinstance(one, DeadLetter)]
+    assert [(letter.platform_sequence, letter.index) for letter in letters] == [
+        (position, index) for position, count in enumerate(counts, 1) for index in range(count)
+    ]
