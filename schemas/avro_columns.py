@@ -7,7 +7,7 @@ have their high digits in common.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import repeat
 from typing import Any
@@ -61,6 +61,8 @@ def whole(parts: Sequence[Part], count: int) -> list[bytes]:
         else:
             pieces += [repeat(same), part] if same else [part]
             same = b""
+    if len(pieces) == 1 and not same:
+        return list(pieces[0])
     return list(map(b"".join, zip(*pieces, repeat(same, count), strict=False)))
 
 
@@ -84,7 +86,7 @@ def repeated(encode: Encode, values: Sequence[Any]) -> list[Part]:
     """Each different value encoded once, where that is less work."""
     different = list(set(values))
     if len(different) == 1:
-        return [*whole(encode(different), 1)]
+        return [b"".join([part if isinstance(part, bytes) else part[0] for part in encode(different)])]
     if 2 * len(different) > len(values):
         return encode(values)
     table = dict(zip(different, whole(encode(different), len(different)), strict=True))
@@ -94,14 +96,19 @@ def repeated(encode: Encode, values: Sequence[Any]) -> list[Part]:
 # --- numbers: the low bits first, seven in a byte, whose highest bit says that more follow
 
 
-def unsigned(numbers: Sequence[int]) -> list[Part]:
-    """Numbers of any size, at least zero."""
+def unsigned(number: int) -> bytes:
+    """One number of any size, at least zero."""
+    return LAST[number] if number < GROUP else MORE[number & MASK] + unsigned(number >> BITS)
+
+
+def all_unsigned(numbers: Sequence[int]) -> list[Part]:
+    """Many of them."""
     if max(numbers) < GROUP:
         return [[LAST[number] for number in numbers]]
     if min(numbers) >= GROUP:
         low = [MORE[number & MASK] for number in numbers]
-        return [low, *repeated(unsigned, [number >> BITS for number in numbers])]
-    return [[whole(unsigned([number]), 1)[0] for number in numbers]]
+        return [low, *repeated(all_unsigned, [number >> BITS for number in numbers])]
+    return [list(map(unsigned, numbers))]
 
 
 # Two bytes at a time, from tables: all that end a number, and all that stand before more of it.
@@ -121,8 +128,8 @@ def longs(values: Sequence[int]) -> list[Part]:
         raise ValueError("a number is beyond 64 bits")
     if lowest >= GROUP:
         low = [MORE[(value << 1) & MASK] for value in values]
-        return [low, *repeated(unsigned, [value >> (BITS - 1) for value in values])]
-    return unsigned([value << 1 if value >= 0 else (-value << 1) - 1 for value in values])
+        return [low, *repeated(all_unsigned, [value >> (BITS - 1) for value in values])]
+    return all_unsigned([value << 1 if value >= 0 else (-value << 1) - 1 for value in values])
 
 
 # --- everything else is numbers, and bytes behind their length
@@ -130,8 +137,12 @@ def longs(values: Sequence[int]) -> list[Part]:
 
 def sized(values: Sequence[bytes]) -> list[Part]:
     """Bytes behind their length."""
-    lengths = list(map(len, values))
-    return [*repeated(unsigned, [length << 1 for length in lengths]), values]
+    lengths = set(map(len, values))
+    if len(lengths) == 1:
+        return [unsigned(lengths.pop() << 1), values]
+    if max(lengths) << 1 < GROUP:
+        return [[LAST[len(value) << 1] for value in values], values]
+    return [[unsigned(len(value) << 1) for value in values], values]
 
 
 def texts(values: Sequence[str]) -> list[Part]:
@@ -164,7 +175,7 @@ OPTIONAL_PLACES = rf"(?:\.[0-9]{{1,{MONEY_SCALE}}})?"
 
 def lists(values: Sequence[Sequence[str]]) -> list[Part]:
     """Lists of text."""
-    return [[block(len(words), words) for words in values]]
+    return [[block(words, len(words)) for words in values]]
 
 
 def maps(values: Sequence[str]) -> list[Part]:
@@ -172,26 +183,28 @@ def maps(values: Sequence[str]) -> list[Part]:
     rows = [map_of(value) for value in values]
     keys, *others = {tuple(row) for row in rows}
     if others or not keys:
-        return [[block(len(row), [word for pair in row.items() for word in pair]) for row in rows]]
-    parts: list[Part] = [*whole(unsigned([len(keys) << 1]), 1)]
+        return [[block([word for pair in row.items() for word in pair], len(row)) for row in rows]]
+    parts: list[Part] = [unsigned(len(keys) << 1)]
     for key, words in zip(keys, zip(*map(dict.values, rows), strict=True), strict=True):
-        parts += [*whole(texts([key]), 1), *repeated(texts, words)]
+        parts += [text(key), *repeated(texts, words)]
     return [*parts, END]
 
 
-def block(count: int, words: Sequence[str]) -> bytes:
+def block(words: Sequence[str], count: int) -> bytes:
     """What one list or map has, behind how many they are, and the end; one without any is its end alone."""
-    return b"".join([*whole(unsigned([count << 1]), 1), *whole_texts(words), END]) if count else END
+    return b"".join([unsigned(count << 1), *map(text, words), END]) if count else END
 
 
-def whole_texts(words: Sequence[str]) -> Iterator[bytes]:
-    """Each text behind its length."""
-    return iter(whole(texts(words), len(words)))
+def text(word: str) -> bytes:
+    """One text behind its length."""
+    data = word.encode()
+    return unsigned(len(data) << 1) + data
 
 
 END = b"\x00"
 
 
+@cache
 def enum_of(column: Column) -> Encode:
     """Words of a closed list, as their places in it."""
     places = {word: LAST[place << 1] for place, word in enumerate(column.words)}
