@@ -88,10 +88,15 @@ class Read(NamedTuple):
 def read(settings: KafkaSettings, topic: str) -> list[Read]:
     """All that a topic has, partition by partition."""
     servers = ",".join(settings.bootstrap_servers)
-    listed = AdminClient({"bootstrap.servers": servers}).list_topics(topic, timeout=10).topics[topic]
+    listed = (
+        AdminClient({"bootstrap.servers": servers, "log_level": 0})
+        .list_topics(topic, timeout=10)
+        .topics[topic]
+    )
     consumer = Consumer(
         {
             "bootstrap.servers": servers,
+            "log_level": 0,
             "group.id": "tests",
             "enable.auto.commit": False,
             "enable.partition.eof": True,

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.campaigns.running import Job
+from tests.services.programs import NotHere
 
 PATIENCE_SECONDS = 30.0
 
@@ -23,7 +24,10 @@ def bus() -> Iterator[tuple[str, str]]:
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        brokers, registry = json.loads(process.stdout.readline())
+        line = process.stdout.readline()
+        if not line:
+            raise NotHere("Kafka cannot be started here (make services says why)")
+        brokers, registry = json.loads(line)
         yield brokers, registry
         process.stdin.close()
         process.wait()
@@ -33,7 +37,7 @@ def without_topics(job: Job) -> None:
     """Remove all topics of the campaign, and wait until they are gone."""
     from confluent_kafka.admin import AdminClient  # noqa: PLC0415  # most campaigns need no Kafka
 
-    admin = AdminClient({"bootstrap.servers": job.brokers})
+    admin = AdminClient({"bootstrap.servers": job.brokers, "log_level": 0})
     deadline = time.monotonic() + PATIENCE_SECONDS
     while names := [name for name in admin.list_topics(timeout=10).topics if name.startswith("market.")]:
         assert time.monotonic() < deadline

@@ -238,6 +238,7 @@ def test_a_broker_that_is_away_at_the_start_is_waited_for(
     assert kafka.proxy.refused > 0
 
 
+@pytest.mark.long
 def test_a_slow_broker_makes_the_source_wait_within_bounds(
     kafka: "Kafka", settings: KafkaSettings, venue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,7 +293,7 @@ def test_a_message_that_is_too_large_ends_the_process_in_clear_words(
     resource.add_incremental_config(
         ConfigEntry("max.message.bytes", "100", incremental_operation=AlterConfigOpType.SET)
     )
-    admin = AdminClient({"bootstrap.servers": kafka.plain})
+    admin = AdminClient({"bootstrap.servers": kafka.plain, "log_level": 0})
     for answer in admin.incremental_alter_configs([resource]).values():
         answer.result(10)
     with pytest.raises(KafkaError) as told:
@@ -325,9 +326,7 @@ def test_who_may_not_ends_the_process_in_clear_words(
 
 
 def test_without_brokers_nothing_of_it_is_loaded() -> None:
-    look = (
-        "import operate.run, dataflows.running, connectors.lake, sys; print('confluent_kafka' in sys.modules)"
-    )
+    look = "import dataflows.running, connectors.lake, sys; print('confluent_kafka' in sys.modules)"
     assert (
         subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout
         == "False\n"
@@ -370,7 +369,7 @@ def test_a_leader_that_moves_costs_nothing(
 
 def wait_for_copies(settings: KafkaSettings, topic: str, copies: int) -> None:
     """Wait until all copies of a topic are in step again."""
-    admin = AdminClient({"bootstrap.servers": ",".join(settings.bootstrap_servers)})
+    admin = AdminClient({"bootstrap.servers": ",".join(settings.bootstrap_servers), "log_level": 0})
 
     def are_in_step() -> bool:
         listed = admin.list_topics(topic, timeout=10).topics[topic].partitions.values()
@@ -394,7 +393,7 @@ def test_compaction_keeps_every_window_at_its_highest_revision(
         "max.compaction.lag.ms": "200",
     }.items():
         resource.add_incremental_config(ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET))
-    admin = AdminClient({"bootstrap.servers": kafka.plain})
+    admin = AdminClient({"bootstrap.servers": kafka.plain, "log_level": 0})
     for answer in admin.incremental_alter_configs([resource]).values():
         answer.result(10)
     partition, written = driven.partitions[shard], 0
@@ -454,6 +453,7 @@ def bar_of(venue: str, shard: str, symbol: str, window: int, revision: int, posi
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_both_versions_of_a_record_are_in_one_topic(settings: KafkaSettings, venue: str) -> None:
     shard = f"{venue}-0"
     store, states = store_of(shard), None
@@ -518,7 +518,7 @@ def test_a_topic_that_is_removed_ends_the_process_in_clear_words(
     driven.write(1, 20)
     driven.begun()
     driven.settle()
-    admin = AdminClient({"bootstrap.servers": kafka.plain})
+    admin = AdminClient({"bootstrap.servers": kafka.plain, "log_level": 0})
     for answer in admin.delete_topics([topic_of(Trade, venue)]).values():
         answer.result(10)
     positions = iter(range(21, 10_000))

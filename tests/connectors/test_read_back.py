@@ -65,7 +65,7 @@ def test_a_topic_is_read_from_there_to_its_end(kafka: "Kafka", monkeypatch: pyte
     topic = f"market.crypto.trades.{venue}"
     wanted = [each for each in wanted_topics(settings, [venue]) if each.name == topic]
     answered(properties, lambda admin: make(admin, wanted))
-    producer = Producer({"bootstrap.servers": kafka.plain})
+    producer = Producer({"bootstrap.servers": kafka.plain, "log_level": 0})
     for number in range(20):
         headers: Any = [
             ("id", b"%d" % number),

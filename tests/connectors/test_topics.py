@@ -98,7 +98,7 @@ def test_what_differs_is_said_and_refused_where_it_does_harm(
 
 
 def test_topics_are_made_once_and_are_as_wanted(kafka: "Kafka") -> None:
-    admin = AdminClient({"bootstrap.servers": kafka.plain})
+    admin = AdminClient({"bootstrap.servers": kafka.plain, "log_level": 0})
     venue = f"v{uuid.uuid4().hex[:12]}"
     wanted = wanted_topics(KafkaSettings(partitions=2, compression="zstd", retention_days=9), [venue])
     assert [each.said for topic in look(admin, wanted) for each in topic.differences] == ["missing"] * 6
@@ -124,7 +124,7 @@ def test_topics_are_made_once_and_are_as_wanted(kafka: "Kafka") -> None:
 def test_what_somebody_made_at_the_same_moment_is_looked_at_too(
     kafka: "Kafka", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    admin = AdminClient({"bootstrap.servers": kafka.plain})
+    admin = AdminClient({"bootstrap.servers": kafka.plain, "log_level": 0})
     venue = f"v{uuid.uuid4().hex[:12]}"
     wanted = [each for each in wanted_topics(KafkaSettings(partitions=4), [venue]) if ".trades." in each.name]
     seen = look(admin, wanted)
@@ -139,7 +139,7 @@ def test_what_somebody_made_at_the_same_moment_is_looked_at_too(
 def test_a_topic_that_no_broker_comes_to_know_is_an_outage(
     kafka: "Kafka", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    admin = AdminClient({"bootstrap.servers": kafka.plain})
+    admin = AdminClient({"bootstrap.servers": kafka.plain, "log_level": 0})
     wanted = wanted_topics(KafkaSettings(partitions=1), [f"v{uuid.uuid4().hex[:12]}"])[:1]
     seen = look(admin, wanted)
     monkeypatch.setattr(topics, "look", lambda *_: seen)
@@ -149,7 +149,7 @@ def test_a_topic_that_no_broker_comes_to_know_is_an_outage(
 
 
 def test_all_that_is_refused_is_told_at_once_and_the_rest_is_warned_of(kafka: "Kafka") -> None:
-    admin = AdminClient({"bootstrap.servers": kafka.plain})
+    admin = AdminClient({"bootstrap.servers": kafka.plain, "log_level": 0})
     venue = f"v{uuid.uuid4().hex[:12]}"
     trades, bars, quotes = (f"market.crypto.{kind}.{venue}" for kind in ("trades", "bars", "quotes"))
     there = [
@@ -178,7 +178,7 @@ def test_all_that_is_refused_is_told_at_once_and_the_rest_is_warned_of(kafka: "K
 
 
 def test_what_brokers_do_not_take_is_told(kafka: "Kafka") -> None:
-    admin = AdminClient({"bootstrap.servers": kafka.plain})
+    admin = AdminClient({"bootstrap.servers": kafka.plain, "log_level": 0})
     name = f"market.crypto.trades.v{uuid.uuid4().hex[:12]}"
     with pytest.raises(KafkaError, match=rf"the topic {name} cannot be made: ") as told:
         make(admin, [Wanted(name, 1, 9, {})])

@@ -56,7 +56,7 @@ def test_every_version_is_followed_each_message_once(
     published(settings.model_copy(update={"schema_version": "v2"}), venue, 41, 60)
     topic = f"market.crypto.trades.{venue}"
     *_, last = read(settings, topic)
-    producer = Producer({"bootstrap.servers": settings.bootstrap_servers[0]})
+    producer = Producer({"bootstrap.servers": settings.bootstrap_servers[0], "log_level": 0})
     producer.produce(topic, last.value, last.key, last.partition, headers=list(last.headers.items()))
     producer.produce(topic, b"\x00\x00", partition=0)
     assert producer.flush(10) == 0
@@ -96,6 +96,7 @@ def test_without_topics_it_is_said(
     ]
 
 
+@pytest.mark.long
 def test_the_verb_follows_topics_where_kafka_is_configured(
     tmp_path: Path, settings: KafkaSettings, kafka: "Kafka", registry: "Registry"
 ) -> None:

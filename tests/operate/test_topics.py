@@ -11,7 +11,9 @@ from connectors.brokers import client_properties
 from connectors.kafka_settings import KafkaSettings
 from connectors.topics import make, wanted_topics
 from operate import cli
+from tests.campaigns.kafka_servers import without_topics
 from tests.campaigns.rounds import free_addresses
+from tests.campaigns.running import Job
 
 if TYPE_CHECKING:
     from tests.services.kafka import Kafka
@@ -47,11 +49,8 @@ def test_brokers_that_are_away_are_named(
 def test_topics_are_shown_with_what_differs(
     kafka: "Kafka", monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    without_topics(Job("", brokers=kafka.plain))
     admin = AdminClient(client_properties(KafkaSettings(bootstrap_servers=(kafka.plain,))))
-    old = [name for name in admin.list_topics(timeout=10).topics if name.startswith("market.crypto.")]
-    binance = [name for name in old if name.endswith(".binance")]
-    for answer in admin.delete_topics(binance).values() if binance else ():
-        answer.result(10)
     monkeypatch.setenv("TAPE_KAFKA__BOOTSTRAP_SERVERS", kafka.plain)
     assert cli.run(["topics", "--json"]) == 1
     rows = json.loads(capsys.readouterr().out)

@@ -31,23 +31,23 @@ if TYPE_CHECKING:
 TRADES = "market.crypto.trades.binance"
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
     with capture_logs():
         yield
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def settings(kafka: "Kafka", registry: "Registry") -> KafkaSettings:
     job = Job("", brokers=kafka.plain, registry=registry.url)
     without_topics(job)
     return topics_of(job)
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory, settings: KafkaSettings, seed: int) -> Path:
+@pytest.fixture
+def store(tmp_path: Path, settings: KafkaSettings, seed: int) -> Path:
     """Tables and topics of the same journals."""
-    directory = tmp_path_factory.mktemp("store")
+    directory = tmp_path
     record(directory, ("binance-0", "binance-1"), 300, seed)
     rebuild(directory, mark_recovered(directory), LakeSettings(), now=1, topics=settings)
     return directory
@@ -70,7 +70,7 @@ def audited(store: Path, settings: KafkaSettings) -> Audited:
 
 def again(settings: KafkaSettings, messages: Sequence[Read]) -> None:
     """Make the topic of trades anew, with these messages."""
-    admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers[0]})
+    admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers[0], "log_level": 0})
     for answer in admin.delete_topics([TRADES]).values():
         answer.result(10)
     until(lambda: TRADES not in admin.list_topics(timeout=10).topics)
@@ -79,7 +79,7 @@ def again(settings: KafkaSettings, messages: Sequence[Read]) -> None:
     )
     for answer in admin.create_topics([made]).values():
         answer.result(10)
-    producer = Producer({"bootstrap.servers": settings.bootstrap_servers[0]})
+    producer = Producer({"bootstrap.servers": settings.bootstrap_servers[0], "log_level": 0})
     for one in messages:
         producer.produce(TRADES, one.value, one.key, one.partition, headers=list(one.headers.items()))
     assert producer.flush(10) == 0
@@ -89,7 +89,16 @@ def identifier(message: Read) -> str:
     return message.headers["id"].decode()
 
 
-def test_topics_have_what_silver_has(store: Path, settings: KafkaSettings, audited: Audited) -> None:
+def test_topics_have_what_silver_has_or_what_they_have_not_is_named(
+    store: Path, settings: KafkaSettings, audited: Audited
+) -> None:
+    check_words(store, settings, audited)
+    check_damage(settings, audited)
+    check_retention(settings, audited)
+
+
+def check_words(store: Path, settings: KafkaSettings, audited: Audited) -> None:
+    """Where all is well, and where nobody looks."""
     found = audited()
     assert (found.verdict, found.note) == ("holds", "")
     assert found.counted > 300
@@ -102,7 +111,8 @@ def test_topics_have_what_silver_has(store: Path, settings: KafkaSettings, audit
         assert [each.note for each in listed if each.check == "A11"] == [why]
 
 
-def test_what_is_not_as_in_silver_is_named(settings: KafkaSettings, audited: Audited) -> None:
+def check_damage(settings: KafkaSettings, audited: Audited) -> None:
+    """What is missing, is too much, waits, or is there twice."""
     whole = read(settings, TRADES)
     partition = max({one.partition for one in whole}, key=[one.partition for one in whole].count)
     own = [place for place, one in enumerate(whole) if one.partition == partition]
@@ -129,12 +139,11 @@ def test_what_is_not_as_in_silver_is_named(settings: KafkaSettings, audited: Aud
     assert audited().verdict == "holds"
 
 
-def test_what_retention_has_removed_is_not_missed(
-    kafka: "Kafka", settings: KafkaSettings, audited: Audited
-) -> None:
+def check_retention(settings: KafkaSettings, audited: Audited) -> None:
+    """What retention has removed is not missed."""
     before = audited().counted
     whole = read(settings, TRADES)
-    admin = AdminClient({"bootstrap.servers": kafka.plain})
+    admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers[0], "log_level": 0})
     upto = [
         TopicPartition(TRADES, number, max(one.offset for one in whole if one.partition == number) // 2)
         for number in {one.partition for one in whole}
