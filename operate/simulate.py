@@ -65,7 +65,8 @@ def command(
     Prints one JSON line with the addresses, then serves.
 
     \b
-    Faults of a frame of trades: drop, duplicate, reorder, delay, wrong_id, malformed, huge, bomb.
+    Faults of a frame of trades: drop, duplicate, reorder, delay, other_price, wrong_id, malformed,
+    huge, bomb.
     Of a connection, each second: freeze, freeze_data, half_open, cut, close.
     Of a venue, each second: stall, id_reset, shutdown.
     Of a REST request: rest_slow, rest_error, rest_throttle, rest_html, rest_reset, retention.

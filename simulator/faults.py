@@ -18,6 +18,8 @@ CLOSE_CODES = (1006, 1008, 1011, 1012, 1013)
 HUGE_BYTES = 16 * 1024 * 1024
 BOMB_BYTES = 32 * 1024 * 1024
 RETENTION_TRADES = 100
+# No venue trades so often while a client looks away, and no id has more than 63 bits.
+WRONG_AHEAD, WRONG_BACK, TOO_BIG = 10**12, 10**7, 2**63
 
 
 class Chances:
@@ -84,8 +86,10 @@ class FrameFaults:
             self.held = None
         if fires("duplicate"):
             out.append(frame)
-        if fires("wrong_id"):
+        if fires("other_price"):
             out.append(frame._replace(trades=(), payload=with_other_price(frame)))
+        if fires("wrong_id"):
+            out.append(frame._replace(trades=(), payload=with_wrong_id(frame, self.chances.random)))
         for name, payload in (("malformed", self.malformed), ("huge", huge), ("bomb", bomb)):
             if fires(name):
                 out.append(frame._replace(trades=(), payload=payload(frame)))
@@ -120,6 +124,14 @@ def with_other_price(frame: Outgoing) -> bytes:
             digit = b"1" if frame.payload[at : at + 1] != b"1" else b"2"
             return frame.payload[:at] + digit + frame.payload[at + 1 :]
     raise AssertionError(f"no price in {frame.payload!r}")
+
+
+def with_wrong_id(frame: Outgoing, random: Random) -> bytes:
+    """The same trades, the last of them with an id that cannot be the next."""
+    own = frame.trades[-1].id
+    wrong = random.choice((own + WRONG_AHEAD, max(0, own - WRONG_BACK), own + TOO_BIG))
+    key = b'"t":' if b'"e":' in frame.payload else b'"trade_id":'
+    return frame.payload.replace(b"%b%d" % (key, own), b"%b%d" % (key, wrong))
 
 
 def huge(frame: Outgoing) -> bytes:

@@ -17,7 +17,7 @@ from operate.cli import run
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 120
-FAULTS = "drop:0.03,duplicate:0.03,reorder:0.03,malformed:0.01,wrong_id:0.01,close:0.05,id_reset:0.02"
+FAULTS = "drop:0.03,duplicate:0.03,reorder:0.03,malformed:0.01,other_price:0.01,close:0.05,id_reset:0.02"
 
 pytestmark = pytest.mark.timeout(600)
 

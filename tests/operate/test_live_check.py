@@ -87,11 +87,11 @@ def inverted(honest: Venue, frames: Any, listed: Any) -> list[Any]:
 
 
 def test_a_venue_that_gives_one_id_to_two_trades_is_found_out(check: Check) -> None:
-    with running(seed=1, rate=60, faults="wrong_id:0.1") as sim:
+    with running(seed=1, rate=60, faults="other_price:0.1") as sim:
         rows, _ = check(1, "binance", sim=sim)
-        assert sim.oracle.fired("wrong_id") > 0
+        assert sim.oracle.fired("other_price") > 0
     assert rows["binance"]["verdict"] == "bad"
-    assert rows["binance"]["dead_letters"] == [f"conflict {sim.oracle.fired('wrong_id')}"]
+    assert rows["binance"]["dead_letters"] == [f"conflict {sim.oracle.fired('other_price')}"]
 
 
 def test_a_decoder_that_misreads_a_price_is_found_out(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:

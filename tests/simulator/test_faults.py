@@ -4,10 +4,17 @@ import json
 import zlib
 from collections import Counter
 
+import msgspec
 import pytest
 
 from connectors.faults import FRAME_FAULTS, Fault, parse_faults
-from simulator.faults import BOMB_BYTES, Chances, FrameFaults
+from connectors.venues import VENUES
+from connectors.venues.protocol import instrument
+from dataflows.chain import chain
+from dataflows.steps.batch import batch_of
+from schemas import Frame, Trade
+from schemas.run import records_of
+from simulator.faults import BOMB_BYTES, WRONG_AHEAD, WRONG_BACK, Chances, FrameFaults
 from simulator.market import Market
 from simulator.venues import FACES
 from simulator.venues.protocol import Outgoing
@@ -85,10 +92,10 @@ def test_delay_sends_later() -> None:
 
 
 @pytest.mark.parametrize("venue", list(FACES))
-def test_wrong_id_repeats_an_id_with_another_price(venue: str) -> None:
+def test_other_price_repeats_an_id_with_another_price(venue: str) -> None:
     frames = outgoing(venue, 1)
-    out, fired = spoiled(venue, "wrong_id:1", frames)
-    assert (out[0], fired) == (frames[0], {"wrong_id": 1})
+    out, fired = spoiled(venue, "other_price:1", frames)
+    assert (out[0], fired) == (frames[0], {"other_price": 1})
     assert not out[1].trades
     true, false = (json.loads(one.payload) for one in out)
     key = {"binance": ("data", "p"), "kraken": ("data", "price"), "coinbase": ("price",)}[venue]
@@ -98,6 +105,41 @@ def test_wrong_id_repeats_an_id_with_another_price(venue: str) -> None:
         one["price"] = inner.pop(key[-1])
     assert true.pop("price") != false.pop("price")
     assert true == false
+
+
+@pytest.mark.parametrize("venue", list(FACES))
+def test_a_wrong_id_is_a_dead_letter_or_another_series_and_never_a_hole(venue: str) -> None:
+    frames = outgoing(venue, 8)
+    own = ids(frames)
+    out, fired = spoiled(venue, "wrong_id:0.5", frames, "3")
+    assert fired == {"wrong_id": 4}
+    listing = FACES[venue].listings[0]
+    listed = (instrument(venue, listing.native, listing.base, listing.quote),)
+    shard = f"{venue}-0"
+    received = [Frame(venue, shard, 1, 1, 1, START, "metadata", msgspec.json.encode(listed))]
+    received += [
+        Frame(venue, shard, number, 1, number, START + number, "data", one.payload)
+        for number, one in enumerate(out, 2)
+    ]
+    batch = batch_of(received)
+    for begin in chain(VENUES):
+        batch = begin(shard, None).step(batch)
+    told = [
+        (int(one.trade_id), one.series) if isinstance(one, Trade) else type(one).__name__
+        for one in records_of(batch.records)
+    ]
+    assert told == [
+        "Control",
+        *((one, 0) for one in own[:4]),
+        (own[3] - WRONG_BACK, 1),
+        (own[4], 0),
+        "DeadLetter",
+        (own[5], 0),
+        (own[6], 0),
+        (own[6] + WRONG_AHEAD, 2),
+        (own[7], 0),
+        "DeadLetter",
+    ]
 
 
 @pytest.mark.parametrize("venue", list(FACES))

@@ -17,7 +17,8 @@ from simulator.websocket import Client
 
 START = 1_767_225_600_000_000
 FAULTS = (
-    "drop:0.05,duplicate:0.05,reorder:0.05,delay:0.05:0.3,wrong_id:0.05,malformed:0.05,"
+    "drop:0.05,duplicate:0.05,reorder:0.05,delay:0.05:0.3,other_price:0.05,wrong_id:0.05,"
+    "malformed:0.05,"
     "freeze:0.2:0.4,freeze_data:0.2:0.4,stall:0.3:0.5,id_reset:0.2,rest_error:0.2,rest_throttle:0.2"
 )
 REQUESTS: dict[str, list[dict[str, Any]]] = {
@@ -136,6 +137,8 @@ def test_groups_of_fills_keep_their_ids_when_some_fills_are_dropped() -> None:
 def test_the_same_seed_sends_the_same_bytes_with_every_fault(venue: str, seed: int) -> None:
     sent, oracle = performed(venue, seed)
     assert len(sent) > 100
-    assert {"drop", "duplicate", "reorder", "delay", "wrong_id", "malformed"} <= set(oracle["fired"])
+    assert {"drop", "duplicate", "reorder", "delay", "other_price", "wrong_id", "malformed"} <= set(
+        oracle["fired"]
+    )
     assert performed(venue, seed) == (sent, oracle)
     assert performed(venue, seed + 1) != (sent, oracle)
