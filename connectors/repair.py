@@ -17,7 +17,7 @@ from connectors.blocks import PAYLOAD_BYTES_MAX
 from connectors.capture import Capture, Shard
 from connectors.rest import Answer, Rest, Unanswered
 from connectors.venues.decoding import pack_page
-from connectors.venues.protocol import Instrument, PageHeader, Request
+from connectors.venues.protocol import Instrument, Page, PageHeader, Request
 from schemas import Frame
 from schemas.health import FrameKind
 
@@ -249,25 +249,29 @@ class Repairer:
             work.requests += 1
             header = PageHeader(listed.native, span.first, span.last, span.since, request, answer.status)
             payload = pack_page(header, answer.body)
-            if answer.status != HTTP_OK or len(payload) > PAYLOAD_BYTES_MAX:
-                self.logger.info("repair refused", symbol=span.symbol, why=refusal(answer, payload))
+            page = self.page(payload)
+            why = refusal(answer, payload) or page.unreadable
+            if why:
+                self.logger.info("repair refused", symbol=span.symbol, why=why)
                 work.unanswered = True
                 break
             self.note("repair", payload)
-            request = self.following(payload)
+            request = page.next
         work.answered = self.newest_position()
 
-    def following(self, payload: bytes) -> Request | None:
-        """What the page leaves to be asked; only the flow's reading of the page counts as data."""
+    def page(self, payload: bytes) -> Page:
+        """Whether it is one and what it leaves to be asked; only the flow's reading of it counts as data."""
         venue = self.rest.venue
         frame = Frame(venue.name, self.shard, 0, 0, 0, 0, "repair", payload)
-        return venue.decode_page(frame, self.by_native).next
+        return venue.decode_page(frame, self.by_native)
 
 
 def refusal(answer: Answer, payload: bytes) -> str:
-    """Why an answer is no page."""
+    """Why an answer is no page; nothing where it may be one."""
     if answer.status != HTTP_OK:
         return f"HTTP {answer.status}"
+    if len(payload) <= PAYLOAD_BYTES_MAX:
+        return ""
     return f"an answer of {len(payload):,} bytes; a frame has at most {PAYLOAD_BYTES_MAX:,}"
 
 

@@ -312,7 +312,8 @@ def page_decoder(
             trades = [trade for trade in found if isinstance(trade, Trade)]
             further = following(header, listed, trades, body)
         except EXPECTED as error:
-            return Page((dead_letter(frame, refusal(error), 0),), None)
+            letter = dead_letter(frame, refusal(error), 0)
+            return Page((letter,), None, letter.detail or letter.reason)
         asked = [trade for trade in trades if header.first <= sequence(trade) <= header.last]
         letters = [dead_letter(frame, why, index) for index, why in enumerate(refused, len(asked))]
         # A venue that repeats its answer would be asked the same for ever.

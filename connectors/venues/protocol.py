@@ -66,6 +66,7 @@ class Page(Struct, frozen=True):
 
     records: tuple[Decoded, ...]  # trades in id order, dead letters among them
     next: Request | None  # None: the hole is covered, or nothing more is to be had
+    unreadable: str = ""  # why it is no page; then it says nothing of what the history has
 
 
 class PageHeader(Struct, frozen=True):

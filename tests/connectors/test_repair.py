@@ -20,7 +20,7 @@ from connectors.repair import Hole, Outcome, Repairer, RepairPolicy, Repairs, Sp
 from connectors.resilience import Policy
 from connectors.rest import Answer, Rest
 from connectors.venues import VENUES
-from connectors.venues.protocol import instrument
+from connectors.venues.protocol import Page, instrument
 from dataflows.chain import chain
 from dataflows.steps.batch import batch_of
 from schemas import Gap, Trade
@@ -78,7 +78,7 @@ def test_told_to_stop_it_asks_for_no_further_page(monkeypatch: pytest.MonkeyPatc
     rest: Any = Empty()
     repairer = repairing_from(rest, [], lambda: rest.asked >= 2)
     first = rest.venue.repair(repairer.by_symbol["BTC-USDT"], 5, 9, 0)
-    monkeypatch.setattr(repairer, "following", lambda _: first)  # there is always more
+    monkeypatch.setattr(repairer, "page", lambda _: Page((), first))  # there is always more
 
     async def ticks() -> None:
         for second in range(1, 20):
@@ -285,6 +285,33 @@ def test_an_answer_that_no_frame_can_hold_is_refused_and_capture_goes_on(
         )
         count = len(flow.trades)
         until(lambda: len(flow.trades) > count + 20)
+
+
+def test_a_venue_that_says_in_a_page_that_it_is_busy_is_asked_again(
+    venues: Venues, repairing: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has not looked up it has not denied."""
+    ask, busy = Rest.ask, iter(range(2))
+
+    async def sometimes(rest: Rest, *request: Any, **named: Any) -> Answer:
+        answer = await ask(rest, *request, **named)
+        for _ in busy:
+            return answer._replace(body=b'{"error":["EService:Unavailable"]}')
+        return answer
+
+    with (
+        capture_logs() as said,
+        venues(rate=50, venues=["kraken"]) as sim,
+        repairing(sim, "kraken") as flow,
+    ):
+        until(lambda: len(flow.trades) > 20)
+        monkeypatch.setattr(Rest, "ask", sometimes)
+        sim.drop_next("kraken", 1)
+        until(lambda: flow.ends("repaired"), seconds=30)
+        assert not flow.ends("lost")
+    assert next(busy, None) is None, "the fault did not fire"
+    reasons = [line["why"] for line in said if line["event"] == "repair refused"]
+    assert reasons == ["EService:Unavailable"] * 2
 
 
 def test_nothing_is_asked_for_that_was_answered(venues: Venues, repairing: Any, until: Any) -> None:
