@@ -6,6 +6,7 @@ trades is decoded frame by frame, and only that says what is refused and why.
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from itertools import chain, repeat
 from operator import attrgetter
 from typing import Annotated, Any
 
@@ -105,12 +106,13 @@ def each_trade(
 
 def flat(frames: Sequence[Frame], messages: list[list[Any]]) -> tuple[Sequence[Frame], list[Any]]:
     """The frame of each wire message, and all of these, in the order of ids within a frame; none is empty."""
-    wires = [wire for message in messages for wire in message]
+    wires = list(chain.from_iterable(messages))
     if len(wires) == len(frames):
         return frames, wires
-    by_id = [sorted(message, key=identifier) for message in messages]
-    repeated = [frame for frame, message in zip(frames, messages, strict=True) for _ in message]
-    return repeated, [wire for message in by_id for wire in message]
+    ids = [wire.id for wire in wires]
+    if ids != sorted(ids):  # as they are where all are of one symbol
+        wires = [wire for message in messages for wire in sorted(message, key=identifier)]
+    return list(chain.from_iterable(map(repeat, frames, map(len, messages)))), wires
 
 
 identifier = attrgetter("id")

@@ -15,6 +15,8 @@ from schemas.nanos import NANO_PLACES, Nanos, of_nanos
 # How much of a venue's text a detail repeats, and the longest number that is worth converting.
 TEXT_CHARACTERS_MAX = 40
 TIME_WRITTEN_MAX = 10**30
+# A number with a point in it that is not longer fits decimal(38,18), wherever the point is.
+PLAIN_CHARACTERS_SURE = 19
 
 
 class Refused(Exception):
@@ -61,9 +63,10 @@ def exact(found: Sequence[str] | Sequence[msgspec.Raw], field: str) -> tuple[Seq
 
     To remember prices, which often repeat, costs more than this as soon as there are thousands of them.
     """
-    texts = texts_of(found)
-    if texts is not found:
-        return numbers(texts, field), []  # a venue that writes numbers leaves their last noughts out
+    if isinstance(found[0], msgspec.Raw):
+        # A venue that writes numbers leaves their last noughts out.
+        return tokens_of_numbers(cast("Sequence[msgspec.Raw]", found), field), []
+    texts = cast("Sequence[str]", found)
     places = len(texts[0]) - texts[0].find(".") - 1
     padding = "0" * (NANO_PLACES - places) + " "
     joined = padding.join(texts) + padding
@@ -76,11 +79,14 @@ def exact(found: Sequence[str] | Sequence[msgspec.Raw], field: str) -> tuple[Seq
 _known = Nanos()
 
 
-def texts_of(found: Sequence[str] | Sequence[msgspec.Raw]) -> Sequence[str]:
-    """All as texts; they are of the same type."""
-    if isinstance(found[0], msgspec.Raw):
-        return str(b" ".join(cast("Sequence[msgspec.Raw]", found)), "ascii").split(" ")
-    return cast("Sequence[str]", found)
+def tokens_of_numbers(raws: Sequence[msgspec.Raw], field: str) -> Sequence[str]:
+    """The plain digits of each JSON token, or Refused."""
+    joined = b" ".join(raws)
+    texts = str(joined, "ascii").split(" ")
+    # A token without a letter, a quote or a bracket is a number: whoever read it saw to that.
+    if not joined.translate(None, b"0123456789. ") and max(map(len, texts)) <= PLAIN_CHARACTERS_SURE:
+        return texts
+    return numbers(texts, field)
 
 
 def token(raw: msgspec.Raw) -> str:
@@ -144,16 +150,18 @@ def clock_time(text: str) -> int:
 
 def clock_times(texts: Sequence[str]) -> list[int]:
     """The same for each of some times, which mostly are of one minute."""
-    joined = ("\n".join(texts) + "\n").encode("ascii", "replace")
-    if joined.translate(_NOUGHTS) == b"0000-00-00T00:00:00.000000Z\n" * len(texts):
-        minute = joined[:17]
-        # The 1 is there because JSON's numbers do not begin with a nought.
-        rest = joined.replace(minute, b",1").translate(None, b".Z\n")
-        if len(rest) == 10 * len(texts):  # all were of this minute
-            found = _whole_numbers(b"[" + rest[1:] + b"]")
-            if max(found) < 160_000_000:
-                start = _second(minute.decode() + "00.") - 100_000_000
-                return [start + one for one in found]
+    minute = texts[0][:17].encode("ascii", "replace")
+    joined = ("Z\n" + "\n".join(texts)).encode("ascii", "replace")
+    # The 1 is there because JSON's numbers do not begin with a nought. No other comma and no line end may be
+    # left: so each text began with the minute and ended with the Z.
+    rest = joined.replace(b"Z\n" + minute, b",1")
+    if (
+        rest.translate(_NOUGHTS) == b",000.000000" * len(texts) + b"Z"
+        and not rest[2::11].translate(None, b"012345")  # no minute has more than 60 seconds
+        and minute.translate(_NOUGHTS) == b"0000-00-00T00:00:"
+    ):
+        start = _second(minute.decode() + "00.") - 100_000_000
+        return [start + one for one in _whole_numbers(b"[" + rest[1:-1].translate(None, b".") + b"]")]
     return [clock_time(text) for text in texts]
 
 

@@ -10,6 +10,7 @@ from msgspec import Raw
 from connectors.venues.values import (
     Refused,
     clock_time,
+    clock_times,
     epoch_time,
     exact,
     number,
@@ -133,3 +134,39 @@ def test_many_numbers_are_what_each_is_by_itself(seed: int) -> None:
                 exact([*texts, bad], "price")
             with pytest.raises(Refused):
                 exact([bad, *texts], "price")
+        for bad in ('"1"', '"1 2"', "null", "[1, 2]", "1" * 21, "1." + "0" * 19, "1e30"):
+            raws = [Raw(text.encode()) for text in (*texts, bad, *texts)]
+            with pytest.raises(Refused):
+                exact(raws, "price")
+
+
+@pytest.mark.no_cover
+def test_many_times_are_what_each_is_by_itself(seed: int) -> None:
+    chance = random.Random(seed)
+    minute = "2023-09-25T07:49:"
+    odd = [
+        minute + "59.999999Z", minute + "60.000000Z", minute + "61.000000Z", minute + "00.5Z", minute + "00Z",
+        "2023-09-25T07:50:00.000000Z", "2023-13-25T07:49:00.000000Z", "2023/09/25T07:49:00.000000Z",
+        "", "Z", "\n", "Z\n", minute, minute + "\n", minute + "00.000000", minute + "00.000000z",
+        minute + "00.000000ZZ", "\n" + minute + "00.000000Z", minute + "00.000000Z\n" + minute + "00.000000Z",
+        minute + "00.000000,100.000000Z", minute + "\u0661\u0661.000000Z", minute + "00.00000\ufeffZ",
+        minute + "01.000000Z\n", "Z\n" + minute, "1" + minute + "00.000000Z", ",1" + minute + "00.000000Z",
+    ]  # fmt: skip
+    kinds = set()
+    for _ in range(3_000):
+        texts = [
+            f"{minute}{chance.randrange(60):02d}.{chance.randrange(10**6):06d}Z"
+            for _ in range(chance.randrange(1, 6))
+        ]
+        for _ in range(chance.randrange(3)):
+            texts[chance.randrange(len(texts))] = chance.choice(odd)
+        try:
+            wanted = [clock_time(text) for text in texts]
+        except Refused:
+            kinds.add("refused")
+            with pytest.raises(Refused, match="time"):
+                clock_times(texts)
+        else:
+            kinds.add("read")
+            assert clock_times(texts) == wanted
+    assert kinds == {"read", "refused"}
