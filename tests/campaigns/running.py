@@ -130,10 +130,6 @@ def main(job: Job) -> None:
     reading.durable.ended()
     for closing in filter(None, (lake, kafka)):
         assert closing.close(PATIENCE_SECONDS)
-    if kafka is not None:
-        counted = [each.repeats for each in kafka.partitions]
-        with (directory / "repeats").open("a") as file:
-            file.write(f"{sum(counted)}\n")
     (directory / f"stalls-{job.process}.json").write_bytes(msgspec.json.encode(source.stalls))
 
 
