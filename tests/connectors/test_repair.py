@@ -153,9 +153,11 @@ class Flow:
 @pytest.fixture
 def repairing(capturing: Any) -> Callable[..., AbstractContextManager[Flow]]:
     @contextmanager
-    def start(sim: SimulatedVenues, name: str, **arguments: Any) -> Iterator[Flow]:
+    def start(
+        sim: SimulatedVenues, name: str, *, quick: RepairPolicy = QUICK, **arguments: Any
+    ) -> Iterator[Flow]:
         with capturing(sim, name, **arguments) as run:
-            flow = Flow(run, Repairs(run.capture, QUICK, structlog.get_logger()))
+            flow = Flow(run, Repairs(run.capture, quick, structlog.get_logger()))
             flow.thread.start()
             try:
                 yield flow
@@ -302,11 +304,11 @@ def test_a_venue_that_says_in_a_page_that_it_is_busy_is_asked_again(
     with (
         capture_logs() as said,
         venues(rate=50, venues=["kraken"]) as sim,
-        repairing(sim, "kraken") as flow,
+        repairing(sim, "kraken", quick=replace(QUICK, unanswered_seconds=60.0)) as flow,
     ):
         until(lambda: len(flow.trades) > 20)
         monkeypatch.setattr(Rest, "ask", sometimes)
-        sim.drop_next("kraken", 1)
+        sim.drop_next("kraken", 3)  # trades are among them
         until(lambda: flow.ends("repaired"), seconds=30)
         assert not flow.ends("lost")
     assert next(busy, None) is None, "the fault did not fire"
