@@ -7,7 +7,7 @@ nothing: the same seed and start give the same market. Nothing here knows how a 
 from array import array
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from math import log
@@ -230,8 +230,9 @@ class Market:
         start: int,
         rate: float,
         history_max: int = HISTORY_TRADES_MAX,
+        made: Callable[[Listing, str, int], SymbolMarket] = SymbolMarket,
     ) -> None:
-        self.symbols = {one.native: SymbolMarket(one, seed, history_max) for one in listings}
+        self.symbols = {one.native: made(one, seed, history_max) for one in listings}
         self.names = {
             name: self.symbols[one.native]
             for one in listings

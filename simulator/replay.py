@@ -2,133 +2,36 @@
 
 Every client gets its own performance from the journal's beginning: the recorded frames of the streams that it
 subscribed to, in recorded order, as far apart as they were received, or faster, or as fast as it reads.
+What was recorded twice it gets once. The REST service knows all that was recorded from the first moment on.
 """
 
 import asyncio
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-import msgspec
 from websockets.frames import Opcode
 
 from connectors.errors import unknown
 from connectors.journal import JournalReader
 from connectors.segments import oldest_header
-from connectors.venues.protocol import Instrument
+from connectors.venues import VENUES
 from schemas import Frame
 from simulator import http, websocket
 from simulator.http import Asked
-from simulator.market import Listing, Market
+from simulator.market import Market
+from simulator.progress import Progress
+from simulator.recording import survey
+from simulator.rewriting import continued, rewritten, without
 from simulator.server import HOST, bound, wall_clock
 from simulator.venues import FACES
-from simulator.venues.protocol import Allowance, Outgoing, Reply, Response, Session, Stream
+from simulator.venues.protocol import Allowance, Outgoing, Reply, Response, Session
 from simulator.websocket import Client
 
 READ_FRAMES = 500
 # A client may subscribe in several messages; the performance begins when it has said nothing for so long.
 SETTLE_SECONDS = 0.3
-
-
-class BinanceFrame(msgspec.Struct):
-    stream: str = ""
-    data: msgspec.Raw = msgspec.Raw(b"")
-
-
-class KrakenRow(msgspec.Struct):
-    symbol: str = ""
-
-
-class KrakenFrame(msgspec.Struct):
-    channel: str = ""
-    data: list[KrakenRow] = []
-
-
-class CoinbaseFrame(msgspec.Struct):
-    type: str = ""
-    product_id: str = ""
-
-
-_binance = msgspec.json.Decoder(BinanceFrame).decode
-_kraken = msgspec.json.Decoder(KrakenFrame).decode
-_coinbase = msgspec.json.Decoder(CoinbaseFrame).decode
-_instruments = msgspec.json.Decoder(list[Instrument]).decode
-_microseconds = re.compile(rb'("[ET]":\d{13})\d{3}\b')
-COINBASE_CHANNELS = {
-    "match": "matches",
-    "last_match": "matches",
-    "ticker": "ticker",
-    "heartbeat": "heartbeat",
-}
-
-Rewritten = tuple[Stream, bytes]
-
-
-def binance(payload: bytes, form: tuple[bool, ...]) -> Rewritten:
-    """Recorded combined; written as the client wants it: combined or raw, in its unit of time."""
-    frame = _binance(payload)
-    symbol, _, channel = frame.stream.partition("@")
-    combined, micro = form or (True, True)
-    text = payload if combined else bytes(frame.data)
-    return (channel, symbol.upper()), text if micro else _microseconds.sub(rb"\1", text)
-
-
-def kraken(payload: bytes, form: tuple[bool, ...]) -> Rewritten:
-    frame = _kraken(payload)
-    return (frame.channel, frame.data[0].symbol if frame.data else ""), payload
-
-
-def coinbase(payload: bytes, form: tuple[bool, ...]) -> Rewritten:
-    frame = _coinbase(payload)
-    return (COINBASE_CHANNELS.get(frame.type, ""), frame.product_id), payload
-
-
-REWRITE: dict[str, Callable[[bytes, tuple[bool, ...]], Rewritten]] = {
-    "binance": binance,
-    "kraken": kraken,
-    "coinbase": coinbase,
-}
-
-
-def rewritten(venue: str, frame: Frame, form: tuple[bool, ...]) -> Rewritten | None:
-    """A recorded frame with its stream; None for one that belongs to no stream."""
-    if frame.kind not in {"data", "control"}:
-        return None
-    try:
-        stream, payload = REWRITE[venue](frame.payload, form)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
-    return (stream, payload) if all(stream) else None
-
-
-class Survey(NamedTuple):
-    """What a journal holds."""
-
-    listings: tuple[Listing, ...]
-    began: int  # when its first frame was received
-
-
-def survey(venue: str, frames: Iterable[Frame]) -> Survey:
-    """Which symbols were recorded, and what the venue's own metadata said of them."""
-    natives: dict[str, None] = {}
-    known: dict[str, Instrument] = {}
-    began = 0
-    for frame in frames:
-        if frame.kind == "metadata":
-            known |= {one.native: one for one in _instruments(frame.payload)}
-        elif (found := rewritten(venue, frame, ())) is not None:
-            began = began or frame.received
-            natives[found[0][1]] = None
-    return Survey(tuple(listing(native, known.get(native)) for native in natives), began)
-
-
-def listing(native: str, described: Instrument | None) -> Listing:
-    base, quote, rest = (
-        (described.base, described.quote, described.rest) if described else (native, "", native)
-    )
-    return Listing(native, base, quote, "1", 0, 0, 1, names=(rest,))
 
 
 class Listener(NamedTuple):
@@ -150,8 +53,10 @@ class ReplayedVenue:
             raise unknown("venue", self.venue, FACES)
         self.face, self.speed, self.port = FACES[self.venue], speed, port
         found = survey(self.venue, self.frames())
-        self.began = found.began
-        self.market = Market(found.listings, seed="", start=found.began, rate=0)
+        self.began, self.instruments = found.began, found.instruments
+        # Who subscribes is told nothing of a past that he is yet to see.
+        self.market = Market(found.listings(), seed="", start=found.began, rate=0)
+        self.history = found.market()
         self.allowance = Allowance(self.face.rules)
         self.listeners: dict[Client, Listener] = {}
 
@@ -231,19 +136,31 @@ class ReplayedVenue:
         await asyncio.sleep(SETTLE_SECONDS)
         clock = asyncio.get_running_loop().time
         started, ready = clock(), list[bytes]()
+        progress = Progress(VENUES[self.venue], self.instruments)
         for frame in self.frames():
             due = started + (frame.received - self.began) / 1_000_000 / self.speed if self.speed else 0.0
             if due > clock() or len(ready) == READ_FRAMES:
                 await self.send(client, session, ready)
                 ready = []
                 await asyncio.sleep(max(0.0, due - clock()))
-            found = rewritten(self.venue, frame, session.form)
-            # A subscription may name its trigger; what was recorded does not.
-            if found and found[0] in {
-                (channel.partition(":")[0], native) for channel, native in session.streams
-            }:
-                ready.append(found[1])
+            if (payload := self.due(frame, session, progress)) is not None:
+                ready.append(payload)
         await self.send(client, session, ready)
+
+    def due(self, frame: Frame, session: Session, progress: Progress) -> bytes | None:
+        """What the client gets of a recorded frame: one that it asked for, and has not had."""
+        found = rewritten(self.venue, frame, session.form)
+        # A subscription may name its trigger; what was recorded does not.
+        wanted = {(channel.partition(":")[0], native) for channel, native in session.streams}
+        if found is None or found[0] not in wanted:
+            return None
+        stream, payload = found
+        if (old := progress.old(frame)) is None:
+            return None
+        payload = without(payload, old) if old else payload
+        begun = stream in progress.begun
+        progress.begun.add(stream)
+        return continued(self.venue, payload) if begun else payload
 
     async def send(self, client: Client, session: Session, payloads: list[bytes]) -> None:
         await client.writable.wait()
@@ -251,4 +168,4 @@ class ReplayedVenue:
             session.sent = wall_clock()
 
     async def answer(self, asked: Asked) -> Response | None:
-        return self.face.answer(self.market, self.allowance, self.face.rules, asked.request, wall_clock())
+        return self.face.answer(self.history, self.allowance, self.face.rules, asked.request, wall_clock())

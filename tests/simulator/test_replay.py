@@ -5,7 +5,9 @@ import json
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import msgspec
@@ -17,7 +19,10 @@ from connectors.journal import Journal
 from connectors.venues.protocol import Instrument, instrument
 from schemas.health import FrameKind
 from simulator.frames import frames
-from simulator.replay import ReplayedVenue, binance
+from simulator.market import Market
+from simulator.replay import ReplayedVenue
+from simulator.rewriting import binance
+from simulator.venues import FACES, coinbase, kraken
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # the client's own affair
@@ -30,13 +35,22 @@ SECONDS_MAX = 20.0
 Recorded = tuple[FrameKind, bytes]
 
 
-def recorded(folder: Path, shard: str, payloads: Sequence[Recorded], *, apart: int = 1_000) -> Path:
-    """A shard's journal of these payloads, so many microseconds apart."""
+def recorded(
+    folder: Path,
+    shard: str,
+    payloads: Sequence[Recorded],
+    *,
+    apart: int = 1_000,
+    connections: Sequence[int] | None = None,
+) -> Path:
+    """A shard's journal of these payloads, so many microseconds apart, of one connection or of several."""
     directory = folder / shard
     journal = Journal.open(directory, exchange=shard.rpartition("-")[0], shard=shard, now=START)
     entries = [
-        (START + index * apart, START, index + 1, kind, payload)
-        for index, (kind, payload) in enumerate(payloads)
+        (START + index * apart, START + connection, index + 1, kind, payload)
+        for index, ((kind, payload), connection) in enumerate(
+            zip(payloads, connections or [0] * len(payloads), strict=True)
+        )
     ]
     journal.append(entries)
     journal.sync()
@@ -141,6 +155,97 @@ def test_coinbase_clients_get_recorded_heartbeats_too(tmp_path: Path, seed: int)
     messages = asyncio.run(consume())
     assert messages[0]["type"] == "subscriptions"
     assert messages[1:] == [*wanted, json.loads(heartbeat)]
+
+
+async def played(
+    directory: Path, requests: Sequence[dict[str, Any]], last: bytes, path: str = ""
+) -> list[bytes]:
+    """All that a plain client gets up to this frame, without answers and what the venue says by itself."""
+    async with ReplayedVenue(directory, speed=0) as replayed:
+        venue = replayed.venue
+        async with connect(replayed.urls()[venue]["websocket"] + path) as client:
+            for request in requests:
+                await client.send(json.dumps(request))
+            frames: list[bytes] = []
+            async with asyncio.timeout(SECONDS_MAX):
+                while last not in frames:
+                    frames.append(await client.recv(decode=False))
+    own = (b'{"channel":"status"', b'{"channel":"heartbeat"', b'{"method"', b'{"type":"subscriptions"')
+    return [one for one in frames if not one.startswith(own)]
+
+
+def test_what_two_connections_recorded_is_played_once_in_order(tmp_path: Path, seed: int) -> None:
+    payloads = frames("binance", seed, 1_000, quotes=True)
+    random = Random(seed)
+    both: list[Recorded] = []
+    connections: list[int] = []
+    left = [list(payloads), list(payloads)]
+    while any(left):
+        connection = random.choice([one for one in (0, 1) if left[one]])
+        for _ in range(random.randrange(1, 20)):
+            if left[connection]:
+                both.append(("data", left[connection].pop(0)))
+                connections.append(connection)
+    directory = recorded(tmp_path, "binance-0", both, connections=connections)
+    wanted = [one for one in payloads if b'"btcusdt@' in one]
+    path = "/stream?streams=btcusdt@trade/btcusdt@bookTicker&timeUnit=MICROSECOND"
+    assert asyncio.run(played(directory, [], wanted[-1], path)) == wanted
+
+
+def test_a_snapshot_after_a_reconnect_brings_what_is_new_of_it(tmp_path: Path) -> None:
+    face = FACES["kraken"]
+    symbol = Market(face.listings, seed="1", start=START, rate=0).symbols["BTC/USD"]
+    moments = [symbol.trade(START + second * 1_000_000, 1) for second in range(12)]
+    trades = [one.trades[0] for one in moments]
+    live = [one.payload for one in face.render((), {("trade", "BTC/USD")}, moments)]
+    first, all_old, overlapping = (
+        kraken.trades_frame(symbol, some, "snapshot") for some in (trades[:3], trades[2:5], trades[3:8])
+    )
+    payloads = [first, *live[3:5], all_old, *live[5:6], overlapping, *live[7:]]
+    directory = recorded(tmp_path, "kraken-0", [("data", one) for one in payloads])
+    subscribe = {"method": "subscribe", "params": {"channel": "trade", "symbol": ["BTC/USD"]}}
+    assert asyncio.run(played(directory, [subscribe], live[-1])) == [
+        first,
+        *live[3:6],
+        kraken.trades_frame(symbol, trades[6:8], "update"),
+        *live[8:],
+    ]
+
+
+def test_a_last_match_after_a_reconnect_is_a_match_where_it_is_new(tmp_path: Path) -> None:
+    face = FACES["coinbase"]
+    symbol = Market(face.listings, seed="1", start=START, rate=0).symbols["BTC-USD"]
+    moments = [symbol.trade(START + second * 1_000_000, 1) for second in range(6)]
+    live = [one.payload for one in face.render((), {("matches", "BTC-USD")}, moments)]
+    last = [coinbase.match(symbol, one.trades[0], "last_match") for one in moments]
+    payloads = [last[0], live[1], last[1], live[2], last[4], live[5]]
+    directory = recorded(tmp_path, "coinbase-0", [("data", one) for one in payloads])
+    subscribe = {"type": "subscribe", "product_ids": ["BTC-USD"], "channels": ["matches"]}
+    assert asyncio.run(played(directory, [subscribe], live[-1])) == [last[0], *live[1:3], *live[4:]]
+
+
+def test_python_binance_consumes_it_at_the_url_that_it_is_given(tmp_path: Path, seed: int) -> None:
+    payloads = frames("binance", seed, 500)
+    directory = recorded(tmp_path, "binance-0", among_others(payloads))
+    wanted = [json.loads(one)["data"] for one in payloads if one.startswith(b'{"stream":"btcusdt@trade"')]
+    for trade in wanted:
+        trade["E"] //= 1_000
+        trade["T"] //= 1_000
+
+    async def consume() -> list[Any]:
+        async with AsyncExitStack() as leaving:
+            async with ReplayedVenue(directory, speed=0) as replayed:
+                url = replayed.urls()["binance"]["websocket"] + "/"
+                client = ReconnectingWebsocket(url=url, path="btcusdt@trade", max_queue_size=10_000)
+                await leaving.enter_async_context(client)
+                received = [await client.recv() for _ in wanted]
+                # It leaves when something comes or ends: so it leaves before the venue does.
+                closing = asyncio.create_task(client.close())
+                await asyncio.sleep(0)
+            await closing
+        return received
+
+    assert asyncio.run(asyncio.wait_for(consume(), SECONDS_MAX)) == wanted
 
 
 @pytest.mark.parametrize(("speed", "seconds"), [(1.0, 1.0), (4.0, 0.25)])
