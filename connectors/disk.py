@@ -76,7 +76,7 @@ def require_room(path: Path, size: int) -> None:
     facts = os.statvfs(path)
     # Some file systems do not say how large they are.
     if facts.f_blocks and facts.f_bavail * facts.f_frsize < size:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} for {size:,} bytes", str(path))
 
 
 def make_folder(folder: Path) -> None:
