@@ -30,7 +30,8 @@ def command(directory: Path, serves: bool, speed: float, port: int) -> None:
 
     DIR is the journal of one shard, such as data/live/journal/binance-0.
     Prints one JSON line with the addresses. Each client gets the recorded frames of what it subscribes to,
-    from the journal's beginning.
+    from the journal's beginning; what several connections recorded, once. REST answers from all that was
+    recorded.
     """
     from simulator.replay import ReplayedVenue
     from simulator.server import serve

@@ -103,12 +103,13 @@ class RecordedSymbol(SymbolMarket):
         return []
 
     def newest(self, count: int, below: int | None = None) -> list[Trade]:
-        for series in reversed(self.past):
-            if below is None or (series is self.past[-1] and below > series[-1].id):
-                return series[-count:]
-            if series[0].id < below <= series[-1].id + 1:
-                place = bisect_left(series, below, key=ID)
-                return series[max(0, place - count) : place]
+        latest = self.past[-1] if self.past else []
+        if below is None:
+            return latest[-count:]
+        holding = [one for one in reversed(self.past) if one[0].id < below <= one[-1].id + 1]
+        for series in holding or ([latest] if latest and below > latest[-1].id else []):
+            place = bisect_left(series, below, key=ID)
+            return series[max(0, place - count) : place]
         return []
 
     def since(self, time: int, count: int) -> list[Trade]:
