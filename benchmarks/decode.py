@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,6 +28,8 @@ from schemas.run import records_of
 TRADES = 20_000
 BATCH_FRAMES = 100  # as the flow takes them
 ROUNDS = 15
+# Trades in a message of Kraken, which sends those of one moment together, and first the last 50.
+BATCHED = {"kraken_batched": 10, "kraken_snapshot": 50}
 NATIVE = {"binance": "BTCUSDT", "kraken": "BTC/USD", "coinbase": "BTC-USD"}
 
 Round = Callable[[], float]  # nanoseconds of CPU time a trade
@@ -36,6 +39,7 @@ def measure() -> dict[str, float]:
     with ExitStack() as stack:
         rounds: dict[str, Round] = {name: ours(name) for name in NATIVE}
         rounds |= {f"{name} records": ours(name, records_of) for name in NATIVE}
+        rounds |= {name: ours("kraken", together=count) for name, count in BATCHED.items()}
         rounds |= cryptofeed()
         tardis = stack.enter_context(tardis_dev())
         spent: dict[str, list[float]] = {}
@@ -46,21 +50,21 @@ def measure() -> dict[str, float]:
                 for name, value in zip(("tardis", "tardis_mapper"), tardis(), strict=True):
                     spent.setdefault(name, []).append(value)
     cost = {name: median(values) for name, values in spent.items()}
-    figures = {figure_name(name): 1e9 / cost[name] for name in NATIVE}
-    for name in NATIVE:
-        records = cost[f"{name} records"]
-        figures[figure_name(name, "decode_records_trades_per_second")] = 1e9 / records
+    figures = {}
+    for name in (*NATIVE, *BATCHED):
         peer = cost.get(f"cryptofeed {name}")
-        if peer is not None:
-            figures[figure_name(name, "decode_vs_cryptofeed")] = peer / cost[name]
-            figures[figure_name(name, "decode_records_vs_cryptofeed")] = peer / records
+        for what, own in (("decode", name), ("decode_records", f"{name} records")):
+            if own in cost:
+                figures[figure_name(name, f"{what}_trades_per_second")] = 1e9 / cost[own]
+                if peer is not None:
+                    figures[figure_name(name, f"{what}_vs_cryptofeed")] = peer / cost[own]
     for peer in ("tardis", "tardis_mapper"):
         if peer in cost:
             figures[f"decode_vs_{peer}"] = cost[peer] / cost["binance"]
     return figures
 
 
-def figure_name(venue: str, name: str = "decode_trades_per_second") -> str:
+def figure_name(venue: str, name: str) -> str:
     return name if venue == "binance" else f"{venue}_{name}"
 
 
@@ -86,12 +90,20 @@ def binance(one: dict[str, Any], kind: str = "trade", number: str = "t") -> str:
     )
 
 
-def kraken(one: dict[str, Any]) -> str:
-    return (
-        f'{{"channel":"trade","type":"update","data":[{{"symbol":"BTC/USD",'
+def kraken(*some: dict[str, Any]) -> str:
+    rows = (
+        f'{{"symbol":"BTC/USD",'
         f'"side":"{"sell" if one["sold"] else "buy"}","price":{one["price"]},"qty":{one["size"]},'
-        f'"ord_type":"limit","trade_id":{one["id"]},"timestamp":"{one["clock"]}"}}]}}'
+        f'"ord_type":"limit","trade_id":{one["id"]},"timestamp":"{one["clock"]}"}}'
+        for one in some
     )
+    return f'{{"channel":"trade","type":"update","data":[{",".join(rows)}]}}'
+
+
+def groups(size: int) -> Iterator[tuple[dict[str, Any], ...]]:
+    """The trades, so many in a message."""
+    rest = trades()
+    return iter(lambda: tuple(islice(rest, size)), ())
 
 
 def coinbase(one: dict[str, Any]) -> str:
@@ -103,13 +115,13 @@ def coinbase(one: dict[str, Any]) -> str:
     )
 
 
-def ours(name: str, finish: Callable[[Any], Any] = lambda found: found) -> Round:
-    write = {"binance": binance, "kraken": kraken, "coinbase": coinbase}[name]
+def ours(name: str, finish: Callable[[Any], Any] = lambda found: found, together: int = 1) -> Round:
+    write: Callable[..., str] = {"binance": binance, "kraken": kraken, "coinbase": coinbase}[name]
     frames = [
-        Frame(name, f"{name}-0", number, 1, number, one["time"] + 2_000, "data", write(one).encode())
-        for number, one in enumerate(trades(), 1)
+        Frame(name, f"{name}-0", number, 1, number, some[-1]["time"] + 2_000, "data", write(*some).encode())
+        for number, some in enumerate(groups(together), 1)
     ]
-    batches = [frames[start : start + BATCH_FRAMES] for start in range(0, TRADES, BATCH_FRAMES)]
+    batches = [frames[start : start + BATCH_FRAMES] for start in range(0, len(frames), BATCH_FRAMES)]
     decode_many = VENUES[name].decode_many
     # As the flow holds them: a plain dict.
     instruments = {NATIVE[name]: shipped_instruments(name)[NATIVE[name]]}
@@ -119,7 +131,7 @@ def ours(name: str, finish: Callable[[Any], Any] = lambda found: found) -> Round
         for batch in batches:
             found = finish(decode_many(batch, instruments))
         spent = time.process_time() - started
-        assert len(records_of(found)) == BATCH_FRAMES
+        assert len(records_of(found)) == BATCH_FRAMES * together
         return spent / TRADES * 1e9
 
     return one_round
@@ -134,10 +146,13 @@ def cryptofeed() -> dict[str, Round]:
     except ImportError:
         return {}
 
-    def first_kraken(one: dict[str, Any]) -> str:
-        seconds = f"{one['time'] // 1_000_000}.{one['time'] % 1_000_000:06d}"
-        side = "s" if one["sold"] else "b"
-        return f'[992,[["{one["price"]}","{one["size"]}","{seconds}","{side}","l",""]],"trade","XBT/USD"]'
+    def first_kraken(*some: dict[str, Any]) -> str:
+        rows = (
+            f'["{one["price"]}","{one["size"]}","{one["time"] // 1_000_000}.{one["time"] % 1_000_000:06d}",'
+            f'"{"s" if one["sold"] else "b"}","l",""]'
+            for one in some
+        )
+        return f'[992,[{",".join(rows)}],"trade","XBT/USD"]'
 
     def advanced_coinbase(one: dict[str, Any]) -> str:
         return (
@@ -156,6 +171,9 @@ def cryptofeed() -> dict[str, Round]:
         # Known beforehand, or it would ask the venue.
         Symbols.set(exchange.id, {"BTC-USD": native}, {"instrument_type": {"BTC-USD": "spot"}})
         rounds[f"cryptofeed {name}"] = handled(exchange, CHANNEL, [write(one) for one in trades()])
+    for name, count in BATCHED.items():
+        messages = [first_kraken(*some) for some in groups(count)]
+        rounds[f"cryptofeed {name}"] = handled(exchanges.Kraken, CHANNEL, messages)
     return rounds
 
 

@@ -23,15 +23,13 @@ PAYLOAD_BYTES_MAX = 2_048
 Short = Annotated[str, Meta(max_length=64)]
 
 Parse = Callable[[Frame, Instruments, list[Decoded]], None]
+Read = Callable[[bytes], Any]
+Alike = Callable[[bytes], bool]
 Trades = Callable[[Sequence[Frame], Sequence[Any], Instruments], list[Decoded]]
 
 
 def runs_of_trades(
-    parse: Parse,
-    trades: Trades,
-    read: Callable[[bytes], Any],
-    alike: Callable[[bytes], bool],
-    payload_bytes_max: int = PAYLOAD_BYTES_MAX,
+    parse: Parse, trades: Trades, read: Read, alike: Alike, payload_bytes_max: int = PAYLOAD_BYTES_MAX
 ) -> Callable[[Sequence[Frame], Instruments], list[Decoded]]:
     """A decoder that never raises, from how one frame is parsed, and how trades are made of wire messages.
 
