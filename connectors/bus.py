@@ -19,6 +19,7 @@ from connectors.brokers import ALL_AWAY, KINDS, KafkaError, is_outage, kind_of, 
 from connectors.failpoints import failpoint
 from connectors.messages import Message, Topic
 from connectors.outages import outlast
+from connectors.slots import Store
 from connectors.topics import MESSAGE_BYTES_MAX
 
 # Of all shards together, waiting to be acknowledged: some seconds of a burst, a minute of a busy market.
@@ -65,12 +66,13 @@ class BusStatus(Struct, frozen=True):
 class Outgoing:
     """What one shard has sent and nobody has acknowledged."""
 
-    def __init__(self, shard: str, store: str) -> None:
+    def __init__(self, shard: str, store: Store) -> None:
         self.shard = shard
         self.waiting: dict[int, Message] = {}  # in the order in which they were sent
         self.sent = self.acknowledged = 0  # bytes; each is written by one thread at a time
         self._number = 0
-        self._frame = f"{store}:{shard}:".encode()
+        self._frame = f"{store.store_id}:{shard}:".encode()
+        self._marks: Headers = [] if store.kind == "live" else [("kind", store.kind.encode())]
 
     @property
     def taken(self) -> int:
@@ -82,7 +84,8 @@ class Outgoing:
         self._number = number = self._number + 1
         self.waiting[number] = message
         self.sent += len(message.value) + MESSAGE_BYTES
-        return number, [("id", message.id), ("frame", self._frame + b"%d" % message.position)]
+        frame = self._frame + b"%d" % message.position
+        return number, [("id", message.id), ("frame", frame), *self._marks]
 
     def take(self, number: int) -> None:
         """It is acknowledged."""
@@ -103,7 +106,7 @@ class Delivery(Struct, gc=False):
 class Bus:
     """Sends what shards give it, once it has begun."""
 
-    def __init__(self, shards: Iterable[str], store: str, *, stop: threading.Event, logger: Any) -> None:
+    def __init__(self, shards: Iterable[str], store: Store, *, stop: threading.Event, logger: Any) -> None:
         self.topics: Mapping[str, Mapping[type[Struct], Topic]] = {}  # by exchange
         self.outgoing = {shard: Outgoing(shard, store) for shard in shards}
         self.offsets: dict[tuple[str, int], int] = {}  # behind the newest message of ours, by partition

@@ -77,7 +77,7 @@ class Kafka(FixedPartitionedSink[Any, State]):
         self._settings, self._store, self._stop, self._logger = settings, store, stop, logger
         self._slots = {slot.partition: slot for slot in store.slots}
         self._numbers = {slot.key: slot.number for slot in store.slots}
-        self.bus = Bus(own, store.store_id, stop=stop, logger=logger)
+        self.bus = Bus(own, store, stop=stop, logger=logger)
         self.partitions: list[KafkaPartition] = []
 
     def start(self) -> None:
@@ -125,7 +125,7 @@ class Kafka(FixedPartitionedSink[Any, State]):
         properties = client_properties(self._settings, self.bus.said)
         return outlast(
             "read back from Kafka",
-            partial(read_back, properties, shard, self._store.store_id, starts, rebuilding=self._rebuilding),
+            partial(read_back, properties, shard, self._store, starts, rebuilding=self._rebuilding),
             waits=is_outage,
             until=self._stop,
             logger=self._logger,

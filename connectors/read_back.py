@@ -11,8 +11,9 @@ from typing import Any
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka import KafkaError as Answer
 
-from connectors.brokers import ANSWER_SECONDS, Unreachable, asked, named
+from connectors.brokers import ANSWER_SECONDS, KafkaError, Unreachable, asked, named
 from connectors.messages import Message
+from connectors.slots import Store
 from connectors.topics import TYPES
 from schemas import Bar
 
@@ -86,7 +87,7 @@ def split(identifier: bytes) -> tuple[bytes, int]:
 def read_back(
     properties: Mapping[str, Any],
     shard: str,
-    store: str,
+    store: Store,
     starts: Mapping[Place, int | None],
     *,
     rebuilding: bool = False,
@@ -94,16 +95,27 @@ def read_back(
     """What has landed of a shard behind these offsets; None: look at the last messages of the partition."""
     consumer = Consumer({**properties, **CONSUMER})
     try:
-        landed, own = Landed(rebuilding=rebuilding), f"{store}:{shard}".encode()
+        landed, own = Landed(rebuilding=rebuilding), f"{store.store_id}:{shard}".encode()
         for message in messages(consumer, starts, landed.ends):
             landed.looked_at += 1
             headers = dict(message.headers() or ())
+            if "frame" in headers and headers.get("kind", b"live") != store.kind.encode():
+                raise mixed(message.topic(), store)
             source, _, position = headers.get("frame", b"").rpartition(b":")
             if source == own:
                 landed.add((message.topic(), message.partition()), headers["id"], int(position))
         return landed
     finally:
         consumer.close()
+
+
+def mixed(topic: str, store: Store) -> KafkaError:
+    """The error for topics of the other kind: who reads them must never take the one for the other."""
+    other = "live" if store.kind == "simulated" else "simulated"
+    return KafkaError(
+        f"{topic} holds {other} records, and this store is {store.kind}",
+        hint="give live and simulated stores brokers of their own",
+    )
 
 
 def messages(consumer: Consumer, starts: Mapping[Place, int | None], ends: dict[Place, int]) -> Iterator[Any]:

@@ -11,7 +11,7 @@ from connectors import bus as buses
 from connectors.brokers import KINDS, KafkaError, Unreachable
 from connectors.bus import MESSAGE_BYTES, Bus, Outgoing
 from connectors.messages import Message
-from tests.campaigns.kafka_driver import until
+from tests.campaigns.kafka_driver import store_of, until
 
 
 def message(value: bytes, position: int = 7) -> Message:
@@ -19,16 +19,17 @@ def message(value: bytes, position: int = 7) -> Message:
 
 
 def bus(stop: Event | None = None) -> Bus:
-    return Bus(["x-0"], "a store", stop=stop or Event(), logger=structlog.get_logger())
+    return Bus(["x-0"], store_of("x-0"), stop=stop or Event(), logger=structlog.get_logger())
 
 
 def test_what_waits_is_counted_until_it_is_acknowledged() -> None:
-    outgoing = Outgoing("x-0", "a store")
+    outgoing = Outgoing("x-0", store_of("x-0"))
     numbers = [outgoing.put(message(b"12345", position))[0] for position in (7, 8)]
     _, headers = outgoing.put(message(b"", 9))
     assert headers == [
         ("id", b"x:spot:A-B:0:1"),
         ("frame", b"a store:x-0:9"),
+        ("kind", b"simulated"),
     ]
     assert outgoing.taken == 3 * MESSAGE_BYTES + 10
     outgoing.take(numbers[0])

@@ -116,7 +116,11 @@ def test_every_record_is_there_once_under_its_key_and_in_its_order(
             assert message.key == key.encode()
             assert message.partition == partition_of(key, PARTITIONS)
             source, _, at = message.headers["frame"].decode().rpartition(":")
-            assert message.headers == {"id": identifier.encode(), "frame": f"{source}:{position}".encode()}
+            assert message.headers == {
+                "id": identifier.encode(),
+                "frame": f"{source}:{position}".encode(),
+                "kind": b"simulated",
+            }
             assert (source, at) == (f"a store:{record.shard}", str(position))
             of = message.key, source
             assert position >= last.get(of, 0)

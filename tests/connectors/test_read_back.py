@@ -5,18 +5,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka import Producer
+from msgspec.structs import replace
 
 from connectors import read_back as readings
-from connectors.brokers import Unreachable, answered, client_properties
+from connectors.brokers import KafkaError, Unreachable, answered, client_properties
 from connectors.kafka_settings import KafkaSettings
 from connectors.messages import Message
 from connectors.read_back import Landed, read_back
 from connectors.topics import make, wanted_topics
+from tests.campaigns.kafka_driver import store_of
 from tests.campaigns.rounds import free_addresses
 
 if TYPE_CHECKING:
     from tests.services.kafka import Kafka
 
+OURS = store_of("x-0", store="ours")
 TRADES, BARS = "market.crypto.trades.x", "market.crypto.bars.x"
 
 
@@ -78,12 +81,13 @@ def test_a_topic_is_read_from_there_to_its_end(kafka: "Kafka", monkeypatch: pyte
                     100 + number,
                 ),
             ),
+            ("kind", b"simulated"),
         ]
         producer.produce(topic, b"value", partition=0, headers=headers)
     producer.produce(topic, b"from somebody without headers", partition=1)
     assert producer.flush(10) == 0
     places = {(topic, 0): 10, (topic, 1): 0}
-    landed = read_back(properties, "x-0", "ours", places)
+    landed = read_back(properties, "x-0", OURS, places)
     assert [number for number in range(20) if landed.has(message(topic, str(number)))] == [
         10,
         11,
@@ -94,9 +98,13 @@ def test_a_topic_is_read_from_there_to_its_end(kafka: "Kafka", monkeypatch: pyte
     ]
     assert (landed.last, landed.looked_at) == (117, 11)
     assert landed.ends == {(topic, 0): 20, (topic, 1): 1}
+    live = replace(OURS, kind="live")
+    with pytest.raises(KafkaError, match=f"{topic} holds simulated records, and this store is live") as told:
+        read_back(properties, "x-0", live, places)
+    assert told.value.hint
     # Without a state a few of the last ones are looked at, and a topic that was made anew is read whole.
     monkeypatch.setattr(readings, "MESSAGES_MAX", 5)
-    landed = read_back(properties, "x-0", "ours", {(topic, 0): None, (topic, 1): 7_000})
+    landed = read_back(properties, "x-0", OURS, {(topic, 0): None, (topic, 1): 7_000})
     assert [number for number in range(20) if landed.has(message(topic, str(number)))] == [15, 16, 17]
     assert landed.ends == {(topic, 0): 20, (topic, 1): 1}
 
@@ -105,4 +113,4 @@ def test_brokers_that_are_away_are_an_outage(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(readings, "ANSWER_SECONDS", 0.3)
     properties = client_properties(KafkaSettings(bootstrap_servers=free_addresses(1)))
     with pytest.raises(Unreachable, match="topics cannot be read back: no answer"):
-        read_back(properties, "x-0", "ours", {(TRADES, 0): 0})
+        read_back(properties, "x-0", OURS, {(TRADES, 0): 0})
