@@ -53,7 +53,7 @@ services: .venv/services.stamp ## Say which real servers tests can start here, a
 	@$(BIN)/python -m tests.services.jars
 	@$(BIN)/python -m tests.services.programs
 
-interop: .venv/interop.stamp ## Let Spark and avro-tools read what we write (needs Java; fetches 130 MB with Maven)
+interop: .venv/interop.stamp ## Let Spark, avro-tools and a Java consumer read what we write (needs a JDK; fetches 130 MB with Maven)
 	@$(BIN)/python -m tests.interop
 
 prove: .venv/services.stamp ## Run the tests that take minutes each, which `make test` leaves out
