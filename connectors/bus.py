@@ -52,6 +52,15 @@ PRODUCER: Mapping[str, Any] = {
 Headers = list[tuple[str, str | bytes | None]]  # as the client has them
 
 
+# What the name of a store begins with in topics, where no real venue said what it holds.
+SIMULATED = "simulated-"
+
+
+def writer_of(store: Store) -> str:
+    """A store as its messages name it."""
+    return store.store_id if store.kind == "live" else SIMULATED + store.store_id
+
+
 class BusStatus(Struct, frozen=True):
     """What metrics and readiness show of it."""
 
@@ -71,8 +80,7 @@ class Outgoing:
         self.waiting: dict[int, Message] = {}  # in the order in which they were sent
         self.sent = self.acknowledged = 0  # bytes; each is written by one thread at a time
         self._number = 0
-        self._frame = f"{store.store_id}:{shard}:".encode()
-        self._marks: Headers = [] if store.kind == "live" else [("kind", store.kind.encode())]
+        self._frame = f"{writer_of(store)}:{shard}:".encode()
 
     @property
     def taken(self) -> int:
@@ -85,7 +93,7 @@ class Outgoing:
         self.waiting[number] = message
         self.sent += len(message.value) + MESSAGE_BYTES
         frame = self._frame + b"%d" % message.position
-        return number, [("id", message.id), ("frame", frame), *self._marks]
+        return number, [("id", message.id), ("frame", frame)]
 
     def take(self, number: int) -> None:
         """It is acknowledged."""

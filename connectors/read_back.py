@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka import KafkaError as Answer
 
 from connectors.brokers import ANSWER_SECONDS, KafkaError, Unreachable, asked, named
+from connectors.bus import SIMULATED, writer_of
 from connectors.messages import Message
 from connectors.slots import Store
 from connectors.topics import TYPES
@@ -95,13 +96,13 @@ def read_back(
     """What has landed of a shard behind these offsets; None: look at the last messages of the partition."""
     consumer = Consumer({**properties, **CONSUMER})
     try:
-        landed, own = Landed(rebuilding=rebuilding), f"{store.store_id}:{shard}".encode()
+        landed, own = Landed(rebuilding=rebuilding), f"{writer_of(store)}:{shard}".encode()
         for message in messages(consumer, starts, landed.ends):
             landed.looked_at += 1
             headers = dict(message.headers() or ())
-            if "frame" in headers and headers.get("kind", b"live") != store.kind.encode():
-                raise mixed(message.topic(), store)
             source, _, position = headers.get("frame", b"").rpartition(b":")
+            if source and source.startswith(SIMULATED.encode()) != (store.kind == "simulated"):
+                raise mixed(message.topic(), store)
             if source == own:
                 landed.add((message.topic(), message.partition()), headers["id"], int(position))
         return landed

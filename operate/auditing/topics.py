@@ -15,6 +15,7 @@ from msgspec import Struct
 from pyiceberg.catalog import Catalog
 
 from connectors.brokers import answered, client_properties
+from connectors.bus import SIMULATED
 from connectors.kafka_settings import KafkaSettings
 from connectors.messages import place_of
 from connectors.read_back import CONSUMER, messages
@@ -108,7 +109,7 @@ def read(settings: KafkaSettings, topic: str, partitions: int, facts: Facts) -> 
             headers = dict(message.headers() or ())
             store, _, frame = headers.get("frame", b"").decode().partition(":")
             shard, _, position = frame.rpartition(":")
-            if shard in ours and store == facts.store_id:
+            if shard in ours and store.removeprefix(SIMULATED) == facts.store_id:
                 there.add(headers["id"].decode(), shard, int(position), message.partition())
     finally:
         consumer.close()

@@ -28,8 +28,7 @@ def test_what_waits_is_counted_until_it_is_acknowledged() -> None:
     _, headers = outgoing.put(message(b"", 9))
     assert headers == [
         ("id", b"x:spot:A-B:0:1"),
-        ("frame", b"a store:x-0:9"),
-        ("kind", b"simulated"),
+        ("frame", b"simulated-a store:x-0:9"),
     ]
     assert outgoing.taken == 3 * MESSAGE_BYTES + 10
     outgoing.take(numbers[0])

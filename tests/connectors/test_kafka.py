@@ -119,9 +119,8 @@ def test_every_record_is_there_once_under_its_key_and_in_its_order(
             assert message.headers == {
                 "id": identifier.encode(),
                 "frame": f"{source}:{position}".encode(),
-                "kind": b"simulated",
             }
-            assert (source, at) == (f"a store:{record.shard}", str(position))
+            assert (source, at) == (f"simulated-a store:{record.shard}", str(position))
             of = message.key, source
             assert position >= last.get(of, 0)
             last[of] = position

@@ -76,12 +76,11 @@ def test_a_topic_is_read_from_there_to_its_end(kafka: "Kafka", monkeypatch: pyte
                 "frame",
                 b"%s:%s:%d"
                 % (
-                    b"theirs" if number % 5 == 3 else b"ours",
+                    b"simulated-theirs" if number % 5 == 3 else b"simulated-ours",
                     b"other" if number % 5 == 4 else b"x-0",
                     100 + number,
                 ),
             ),
-            ("kind", b"simulated"),
         ]
         producer.produce(topic, b"value", partition=0, headers=headers)
     producer.produce(topic, b"from somebody without headers", partition=1)

@@ -114,8 +114,9 @@ def check_words(store: Path, settings: KafkaSettings, audited: Audited) -> None:
 def check_damage(settings: KafkaSettings, audited: Audited) -> None:
     """What is missing, is too much, waits, or is there twice."""
     whole = read(settings, TRADES)
-    partition = max({one.partition for one in whole}, key=[one.partition for one in whole].count)
-    own = [place for place, one in enumerate(whole) if one.partition == partition]
+    of = [(one.partition, one.headers["frame"].rpartition(b":")[0]) for one in whole]
+    most = max(set(of), key=of.count)  # messages of one shard in one partition
+    own = [place for place, each in enumerate(of) if each == most]
     middle, newest = own[len(own) // 2], own[-1]
     try:
         again(settings, [one for place, one in enumerate(whole) if place != middle])
