@@ -159,21 +159,33 @@ INJECTED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", INJECTED)
-def test_no_parameter_breaks_out_of_its_place(kept: Kept, served: Served, text: str) -> None:
-    for name, question in QUESTIONS.items():
-        for parameter in (*question.scope, *question.told(), "after", "format"):
-            response = served.get(f"/v1/{name}", params={parameter: text})
-            assert response.status_code in (200, 400, 404), (name, parameter, response.text)
-            assert "passwd" not in response.text.replace(text, "").replace(
-                msgspec.json.encode(text).decode(), ""
-            )
-            if response.status_code == 200:
-                # Nothing of that name is there, so nothing but all may be answered: a minus one is no text.
-                assert parameter not in ("symbol", "id", "venue") or not response.json()["rows"], (
-                    name,
-                    parameter,
-                )
+PLACES = [
+    (name, parameter)
+    for name, question in QUESTIONS.items()
+    for parameter in (*question.scope, *question.told(), "after", "format")
+]
+# Every text in every place takes two minutes; so each in some, and every place has some.
+STEP = 6
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        *((text, PLACES[number % STEP :: STEP]) for number, text in enumerate(INJECTED)),
+        *(pytest.param(text, PLACES, marks=pytest.mark.long) for text in INJECTED),
+    ],
+)
+def test_no_parameter_breaks_out_of_its_place(
+    kept: Kept, served: Served, text: str, places: list[tuple[str, str]]
+) -> None:
+    for name, parameter in places:
+        response = served.get(f"/v1/{name}", params={parameter: text})
+        assert response.status_code in (200, 400, 404), (name, parameter, response.text)
+        assert "passwd" not in response.text.replace(text, "").replace(msgspec.json.encode(text).decode(), "")
+        if response.status_code == 200:
+            # Nothing of that name is there, so nothing but all may be answered: a minus one is no text.
+            named = parameter in ("symbol", "id", "venue")
+            assert not named or not response.json()["rows"], (name, parameter)
     assert len(served.rows("/v1/trades?limit=10000")) == len(kept.rows["Trade"])
 
 
