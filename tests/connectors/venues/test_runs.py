@@ -65,8 +65,10 @@ def test_mutations_among_good_frames_change_no_other_record(name: str, seed: int
     choose = random.Random(seed).random
     originals = [row["frame"].encode() for row in table(name)["frames"] if "frame" in row]
     originals += good(name, 3)
+    if name == "kraken":
+        originals += [long(1, 20), long(21, 3)]
     refused = 0
-    for _ in range(2_000):
+    for _ in range(1_000):
         payloads = [
             mutated(choose, originals) if choose() < 0.3 else originals[int(choose() * len(originals))]
             for _ in range(int(choose() * 8))
@@ -75,7 +77,7 @@ def test_mutations_among_good_frames_change_no_other_record(name: str, seed: int
         refused += any(isinstance(record, DeadLetter) for record in records)
         # Nearly a run: one frame of it is another.
         check(name, [*good(name, 2), mutated(choose, good(name, 1, 7)), *good(name, 2, 8)])
-    assert refused > 100
+    assert refused > 50
 
 
 @pytest.mark.parametrize("name", GOOD)
