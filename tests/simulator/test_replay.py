@@ -26,8 +26,7 @@ from simulator.venues import FACES, coinbase, kraken
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # the client's own affair
-    from binance import AsyncClient, BinanceSocketManager
-    from binance.ws.reconnecting_websocket import ReconnectingWebsocket
+    from binance import AsyncClient, BinanceSocketManager, ReconnectingWebsocket
 
 START = 1_767_225_600_000_000
 SECONDS_MAX = 20.0
@@ -74,7 +73,7 @@ async def received(url: str, requests: Sequence[dict[str, Any]], count: int) -> 
             return [json.loads(await client.recv()) for _ in range(count)]
 
 
-def test_python_binance_consumes_it_unmodified(
+def test_python_binance_consumes_it_instead_of_its_own_addresses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     payloads = frames("binance", seed, 1_500, quotes=True)
