@@ -2,8 +2,8 @@
 
 Every client gets its own performance from the journal's beginning: the recorded frames of the streams that it
 subscribed to, in recorded order, as far apart as they were received, or faster, or as fast as it reads.
-What was recorded twice it gets once, and a trade that came after a later one not at all: as after any loss, the
-REST service has it, which knows from the first moment on all that was recorded.
+What was recorded twice it gets once, and a trade that came after a later one not at all: as after any loss,
+the REST service has it, which knows from the first moment on all that was recorded.
 """
 
 import asyncio
