@@ -87,5 +87,5 @@ def test_who_goes_back_to_a_replacement_is_found_out_when_all_before_it_is_forgo
     table.refresh()
     table.maintenance.expire_snapshots().by_ids(older).commit()
     table.manage_snapshots().rollback_to_snapshot(replaced).commit()
-    with pytest.raises(LakeError, match="silver.trades was rolled back behind what"):
+    with pytest.raises(LakeError, match=r"silver\.trades was rolled back behind what"):
         filled.drive(180)
