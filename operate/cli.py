@@ -61,7 +61,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "keys": ("operate.keys:command", "Make, list, replace and revoke the keys of the API."),
     "tail": ("operate.tail:command", "Follow records as they land, each once."),
     "top": ("operate.top:command", "Show every market: last price, rate, age, lag, gaps, duplicates."),
-    "topics": ("operate.topics:command", "Show the topics of Kafka; exit 1 where one is not as configured."),
+    "topics": (
+        "operate.topics:command",
+        "Show Kafka's topics; exit 1 where one is not as configured.",
+    ),
     "init": ("operate.init:command", "Write a commented tape.toml."),
     "config": ("operate.config:command", "Show the configuration, where it came from, or its schema."),
     "audit": (

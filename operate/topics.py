@@ -13,7 +13,7 @@ COLUMNS = ("topic", "partitions", "replication", "cleanup", "retention_days", "c
 @json_option
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> None:
-    """Show the topics of Kafka and what differs from the configuration; exit 1 where something does."""
+    """Show Kafka's topics; exit 1 where one is not as configured."""
     session: Session = context.obj
     settings = session.settings()
     if not settings.kafka.bootstrap_servers:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -69,9 +69,17 @@ def until(condition: Callable[[], Any]) -> None:
         time.sleep(0.005)
 
 
-everywhere = pytest.mark.parametrize("place", KINDS, indirect=True)
+def over_each(kinds: Iterable[str]) -> pytest.MarkDecorator:
+    """Over each of them; where a database and an S3 store are, each is tested beside another one too."""
+    both = pytest.param("postgresql-s3", marks=pytest.mark.long)
+    return pytest.mark.parametrize(
+        "place", [both if kind == "postgresql-s3" else kind for kind in kinds], indirect=True
+    )
+
+
+everywhere = over_each(KINDS)
 both_catalogs = pytest.mark.parametrize("place", ["postgresql", "rest"], indirect=True)
-served = pytest.mark.parametrize("place", SERVED, indirect=True)
+served = over_each(SERVED)
 
 
 @everywhere
@@ -233,7 +241,7 @@ def test_a_server_that_is_killed_and_started_again_has_everything(
     assert check(driver.job, SHARDS) == []
 
 
-@pytest.mark.parametrize("place", ["postgresql-s3", "rest"], indirect=True)
+@over_each(("postgresql-s3", "rest"))
 def test_a_writer_that_is_killed_goes_on_where_the_tables_are(job: Job) -> None:
     slow = replace(job, epoch_seconds=0.05)
     environment = {**os.environ, "JOB": msgspec.json.encode(slow).decode()}

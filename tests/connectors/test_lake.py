@@ -30,6 +30,8 @@ from tests.campaigns.lake_driver import Driver, Job, batch_at, check, drive, in_
 ROOT = Path(__file__).parent.parent.parent
 SHARDS = ("binance-0", "kraken-0")
 PLACES = [name for name in failpoints.NAMES if name.startswith(("iceberg.", "tail."))]
+# Where a crash leaves most in doubt.
+OFTEN = ("iceberg.frozen", "iceberg.before_catalog", "iceberg.after_catalog")
 PATIENCE_SECONDS = 30.0
 
 
@@ -123,7 +125,10 @@ def test_one_commit_for_all_shards_of_an_epoch_and_none_for_an_idle_table(job: J
     assert snapshots["silver.quotes"] == snapshots["gold.bars"] == 1
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "place",
+    [place if place in OFTEN else pytest.param(place, marks=pytest.mark.long) for place in PLACES],
+)
 def test_what_fails_at_any_place_is_done_once_by_the_next_start(
     job: Job, place: str, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:

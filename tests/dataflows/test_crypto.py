@@ -203,6 +203,7 @@ def stalls(directory: Path, seed: int, *, heals: bool) -> list[float]:
     return found
 
 
+@pytest.mark.long
 def test_a_pause_delays_the_others_in_one_epoch_and_not_in_all(memory: Path, seed: int) -> None:
     with ThreadPoolExecutor(2) as both:
         healed = both.submit(stalls, memory / "healed", seed, heals=True)

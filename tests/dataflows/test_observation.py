@@ -143,6 +143,7 @@ def moved(cluster: list[Process]) -> set[str]:
 
 
 @pytest.mark.timeout(300)  # two processes and their venues, on a machine that may be busy
+@pytest.mark.long
 def test_two_processes_account_for_every_message(cluster: list[Process], tmp_path: Path) -> None:
     until(cluster, lambda: all(one.address() for one in cluster))
     assert [one.get("/healthz")[0] for one in cluster] == [200, 200]

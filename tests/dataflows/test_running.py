@@ -254,6 +254,7 @@ def test_what_fails_in_a_cluster_says_so_before_the_engine_loses_it(
     assert "connectors.failpoints.Failed: detect_gaps.batch" in line["exception"]
 
 
+@pytest.mark.long
 def test_our_own_command_runs_the_same_flow(tmp_path: Path) -> None:
     code = (
         "import sys\n"

@@ -38,6 +38,7 @@ def test_a_fault_that_is_none_is_refused_before_anything_starts(
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.long
 def test_the_demo_opens_holes_and_closes_them_in_a_directory_of_its_own(tmp_path: Path) -> None:
     with (tmp_path / "said").open("wb") as said:
         process = subprocess.Popen(

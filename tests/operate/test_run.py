@@ -112,6 +112,7 @@ def test_a_terminal_shows_prices_moving_and_ctrl_c_ends_with_a_summary(tmp_path:
     assert not (tmp_path / "live").exists()
 
 
+@pytest.mark.long
 def test_a_pipe_gets_lines_and_chosen_symbols_only(tmp_path: Path, runs: list[Run]) -> None:
     runs.append(Run(tmp_path, "--symbols", "kraken:ETH-USD"))
     runs[0].until(r"symbol=ETH-USD .*\n(.*\n)*.*symbol=ETH-USD ")
@@ -201,6 +202,7 @@ def test_killed_and_started_again_it_resumes_where_it_was(tmp_path: Path, runs: 
     runs[1].end(signal.SIGTERM)
 
 
+@pytest.mark.long
 def test_the_configuration_of_where_it_was_started_is_in_force(tmp_path: Path, runs: list[Run]) -> None:
     lines = [
         "[venues.kraken]",
@@ -270,7 +272,7 @@ def test_the_flow_has_its_tables_looked_after_until_it_ends(
     assert started == stopped == [words] * maintain
 
 
-@pytest.mark.parametrize("reader", ["gone", "full"])
+@pytest.mark.parametrize("reader", ["full", pytest.param("gone", marks=pytest.mark.long)])
 def test_a_run_goes_on_when_nobody_reads_what_it_says(tmp_path: Path, reader: str) -> None:
     reading, said = os.pipe() if reader == "gone" else (-1, os.open("/dev/full", os.O_WRONLY))
     process = subprocess.Popen(

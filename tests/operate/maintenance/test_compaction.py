@@ -226,7 +226,11 @@ def test_the_proof_tells_rows_apart(filled: Any) -> None:
     assert proof(Trade, rows) != proof(Trade, pa.concat_tables([rows.slice(1), rows.slice(1, 1)]))
 
 
-@pytest.mark.parametrize("place", [name for name in NAMES if name.startswith("maintain.")])
+@pytest.mark.parametrize(
+    "place",
+    [name if name.endswith("catalog") else pytest.param(name, marks=pytest.mark.long)
+     for name in NAMES if name.startswith("maintain.")],
+)  # fmt: skip
 def test_a_kill_at_any_place_changes_no_row_and_leaves_only_orphans(
     filled: Any, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
