@@ -130,6 +130,7 @@ def test_every_record_is_there_once_under_its_key_and_in_its_order(
     assert {shard: one.acknowledged for shard, one in status.shards.items()} == dict.fromkeys(shards, FRAMES)
 
 
+@pytest.mark.long
 def test_what_landed_before_a_crash_is_not_sent_again(settings: KafkaSettings, venue: str) -> None:
     shard = f"{venue}-0"
     store = store_of(shard)
@@ -192,6 +193,7 @@ def test_an_epoch_ends_without_brokers_and_its_messages_are_part_of_the_state(
     assert plain(found(settings, venue)) == plain(wanted((shard,), 80))
 
 
+@pytest.mark.long
 def test_a_broker_that_is_killed_and_comes_back_costs_nothing(
     kafka: "Kafka", settings: KafkaSettings, venue: str, logged: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,7 +218,9 @@ def test_a_broker_that_is_killed_and_comes_back_costs_nothing(
     assert driven.sink.close(10)
     assert plain(found(settings, venue)) == plain(wanted((shard,), FRAMES))
     said = [line["event"] for line in logged if "publish to Kafka" in line["event"]]
-    assert said == ["cannot publish to Kafka, trying again", "can publish to Kafka again"]
+    # A busy machine may be as slow as an outage of this test is short.
+    pair = ["cannot publish to Kafka, trying again", "can publish to Kafka again"]
+    assert said == pair * max(1, len(said) // 2)
 
 
 def test_a_broker_that_is_away_at_the_start_is_waited_for(

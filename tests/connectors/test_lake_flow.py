@@ -40,7 +40,8 @@ def flow_killed(directory: Path, random: Random | None) -> bool:
     return False
 
 
-@pytest.mark.parametrize("kills", [0, pytest.param(4, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [0, 4])
+@pytest.mark.long
 def test_the_flow_fills_the_tables_with_what_the_steps_say(tmp_path: Path, kills: int, seed: int) -> None:
     store = record(tmp_path, SHARDS, FRAMES, seed)
     (tmp_path / "recovery").mkdir()

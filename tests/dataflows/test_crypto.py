@@ -150,13 +150,9 @@ def facts(rows: dict[str, list[Row]]) -> list[tuple[str, str]]:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
-    ("sink", "kills", "frames"),
-    [
-        ("files", 12, 3_000),
-        pytest.param("lake", 5, 1_200, marks=pytest.mark.long),
-        pytest.param("kafka", 5, 1_200, marks=pytest.mark.long),
-    ],
+    ("sink", "kills", "frames"), [("files", 12, 3_000), ("lake", 5, 1_200), ("kafka", 5, 1_200)]
 )
 def test_killed_anywhere_in_any_number_of_processes_it_gives_the_same(
     sink: str, kills: int, frames: int, seed: int

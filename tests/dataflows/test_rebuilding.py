@@ -74,6 +74,7 @@ def test_what_was_never_published_is_published_and_then_nothing_twice(store: Sto
     adopt(tmp_path, found, arrange(tmp_path, found, ALONE, shared=False))  # as the next start does
 
 
+@pytest.mark.long
 def test_topics_get_what_they_lack_and_nothing_twice(
     store: Store, tmp_path: Path, kafka: "KafkaServer", registry: "Registry"
 ) -> None:

@@ -239,6 +239,7 @@ def test_what_cannot_be_is_refused_in_two_lines(
     assert hint.startswith("hint: ")
 
 
+@pytest.mark.long
 def test_what_fails_in_a_cluster_says_so_before_the_engine_loses_it(
     tmp_path: Path, started: list[Started]
 ) -> None:

@@ -77,6 +77,7 @@ def runs() -> Iterator[list[Run]]:
         one.process.wait()
 
 
+@pytest.mark.long
 def test_a_terminal_shows_prices_moving_and_ctrl_c_ends_with_a_summary(tmp_path: Path) -> None:
     terminal, inside = pty.openpty()
     process = subprocess.Popen(

@@ -18,7 +18,8 @@ ROOT = Path(__file__).parent.parent.parent
 PATIENCE_SECONDS = 60
 
 
-@pytest.mark.parametrize("form", [["--json"], pytest.param([], marks=pytest.mark.long)])
+@pytest.mark.parametrize("form", [["--json"], []])
+@pytest.mark.long
 def test_records_are_followed_as_they_land(tmp_path: Path, seed: int, form: list[str]) -> None:
     kept = filled(tmp_path / "simulated", seed, killed=True)
     mark = kept.reader.at(Trade).marks()["binance-0"]

@@ -92,6 +92,7 @@ def test_one_symbol_in_an_interval_is_a_part_of_all(kept: Kept) -> None:
         assert found
 
 
+@pytest.mark.long
 def test_of_a_store_whose_flow_was_killed_no_trade_is_lost_or_counted_twice(
     tmp_path_factory: pytest.TempPathFactory, seed: int
 ) -> None:

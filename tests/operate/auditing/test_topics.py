@@ -89,6 +89,7 @@ def identifier(message: Read) -> str:
     return message.headers["id"].decode()
 
 
+@pytest.mark.long
 def test_topics_have_what_silver_has_or_what_they_have_not_is_named(
     store: Path, settings: KafkaSettings, audited: Audited
 ) -> None:

@@ -90,6 +90,7 @@ def test_without_keys_only_this_machine_is_answered_by_its_own_name(served: Serv
     assert not is_here("10.0.0.1:8400")
 
 
+@pytest.mark.long
 def test_who_asks_too_often_is_told_when_to_come_again(serving: Callable[..., Served]) -> None:
     served = serving(TAPE_API__REQUESTS_PER_SECOND="10")
     answers = [served.get("/healthz") for _ in range(60)]
