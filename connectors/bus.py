@@ -15,10 +15,10 @@ from typing import Any
 from confluent_kafka import KafkaException, Producer
 from msgspec import Struct
 
-from connectors.brokers import ALL_AWAY, KINDS, KafkaError, is_outage, kind_of, named, words
+from connectors.brokers import AGAIN, ALL_AWAY, KINDS, KafkaError, is_outage, kind_of, named, words
 from connectors.failpoints import failpoint
 from connectors.messages import Message, Topic
-from connectors.outages import outlast
+from connectors.outages import has_begun, outlast
 from connectors.slots import Store
 from connectors.topics import MESSAGE_BYTES_MAX
 
@@ -32,10 +32,8 @@ AT_ONCE = 100
 LINGER_MILLISECONDS = 5
 # Without any acknowledgement for so long it is an outage; one that is well takes milliseconds.
 OUTAGE_SECONDS = 3.0
-# How late we may see that there is room and what is acknowledged, or that the process is to end.
-ROOM_SECONDS, STOP_SECONDS = 0.01, 0.5
-# A process that is to end may still be beginning: well within the time that it has.
-BEGIN_SECONDS = 4.0
+# How late we may see that there is room and what is acknowledged.
+ROOM_SECONDS = 0.01
 
 PRODUCER: Mapping[str, Any] = {
     "enable.idempotence": True,  # and with it the order of each partition
@@ -140,15 +138,8 @@ class Bus:
 
     def has_begun(self, *, wait: bool) -> bool:
         """Whether messages can be sent; KafkaError where the process ends before."""
-        stopping = 0.0
-        while not self._begun.wait(STOP_SECONDS if wait else 0):
-            self.check()
-            if not wait:
-                return False
-            stopping += STOP_SECONDS * self._stop.is_set()
-            if stopping > BEGIN_SECONDS:
-                raise KafkaError("ended before Kafka could be used", hint="nothing is lost: start again")
-        return True
+        ended = KafkaError("ended before Kafka could be used", hint=AGAIN)
+        return has_begun(self._begun, wait=wait, check=self.check, stop=self._stop, otherwise=ended)
 
     def check(self) -> None:
         """Raise what ended it."""
@@ -188,7 +179,7 @@ class Bus:
             if self._stop.is_set() and self._is_outage:
                 raise KafkaError(
                     f"ended while Kafka could not be written: {self._problem or 'no acknowledgement'}",
-                    hint="nothing is lost: start again",
+                    hint=AGAIN,
                 )
             time.sleep(ROOM_SECONDS)
             self._hear()

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from connectors.catalog import LakeError, Refused, explained, is_outage
 from connectors.failpoints import failpoint
-from connectors.outages import outlast
+from connectors.outages import STOP_SECONDS, has_begun, outlast
 from connectors.publishing import LakeTable, Pending
 
 # Epochs of a shard that may wait to be published: with 5 s each, an outage of a minute goes unnoticed.
@@ -21,10 +21,6 @@ PENDING_MAX = 12
 GATHER_SECONDS = 0.1
 # Rows that make us publish before the time is up: what an epoch of catching up brings.
 ROWS_MAX = 500_000
-# How late we may see that the process is to end.
-STOP_SECONDS = 0.5
-# A process that is to end may still be beginning: well within the time that it has.
-BEGIN_SECONDS = 4.0
 
 T = TypeVar("T")
 
@@ -64,15 +60,8 @@ class Courier:
 
     def has_begun(self, *, wait: bool) -> bool:
         """Whether we are the writer, so that tokens are known; LakeError where the process ends before."""
-        stopping = 0.0
-        while not self._begun.wait(STOP_SECONDS if wait else 0):
-            self.check()
-            if not wait:
-                return False
-            stopping += STOP_SECONDS * self._stop.is_set()
-            if stopping > BEGIN_SECONDS:
-                raise LakeError("ended before the lake could be opened", hint="nothing is lost: start again")
-        return True
+        ended = LakeError("ended before the lake could be opened", hint="nothing is lost: start again")
+        return has_begun(self._begun, wait=wait, check=self.check, stop=self._stop, otherwise=ended)
 
     def freeze(self, shard: str, pending: Pending) -> None:
         """Keep what an epoch staged until it is durable."""

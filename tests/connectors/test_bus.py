@@ -8,6 +8,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from connectors import bus as buses
+from connectors import outages
 from connectors.brokers import KINDS, KafkaError, Unreachable
 from connectors.bus import MESSAGE_BYTES, Bus, Outgoing
 from connectors.messages import Message
@@ -54,8 +55,8 @@ def test_what_waits_for_room_ends_when_the_process_is_to_end_without_brokers(
 
 
 def test_one_that_never_began_has_nothing_left_to_send(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(buses, "STOP_SECONDS", 0.01)
-    monkeypatch.setattr(buses, "BEGIN_SECONDS", 0.05)
+    monkeypatch.setattr(outages, "STOP_SECONDS", 0.01)
+    monkeypatch.setattr(outages, "BEGIN_SECONDS", 0.05)
     stop = Event()
     found = bus(stop)
     assert found.close(1)

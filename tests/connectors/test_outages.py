@@ -1,4 +1,6 @@
-"""An outage is waited for, said twice, and never for what waiting does not change."""
+"""An outage is waited for, said twice, and never for what waiting does not change; a beginning as long as the
+process may last.
+"""
 
 from threading import Event
 
@@ -7,7 +9,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from connectors import outages
-from connectors.outages import outlast
+from connectors.outages import has_begun, outlast
 
 
 class Tried:
@@ -60,3 +62,46 @@ def test_an_outage_that_nobody_waits_for_is_raised() -> None:
     until.set()
     with pytest.raises(OSError, match="gone"):
         outlast("go on", Tried(OSError("gone")), waits=waits, until=until, logger=structlog.get_logger())
+
+
+class Beginning:
+    """Begins or fails when it is looked at for that time."""
+
+    def __init__(self, begins: int = 0, failure: Exception | None = None) -> None:
+        self.begun, self.stop, self.looks = Event(), Event(), 0
+        self._begins, self._failure = begins, failure
+
+    def check(self) -> None:
+        self.looks += 1
+        if self._failure is not None:
+            raise self._failure
+        if self.looks == self._begins:
+            self.begun.set()
+
+    def has_begun(self, *, wait: bool) -> bool:
+        otherwise = TimeoutError("ended before")
+        return has_begun(self.begun, wait=wait, check=self.check, stop=self.stop, otherwise=otherwise)
+
+
+def test_whoever_does_not_wait_is_told_at_once() -> None:
+    beginning = Beginning()
+    assert not beginning.has_begun(wait=False)
+    beginning.begun.set()
+    assert beginning.has_begun(wait=False)
+
+
+def test_a_beginning_is_waited_for_until_the_process_has_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outages, "STOP_SECONDS", 0.25 / 64)
+    monkeypatch.setattr(outages, "BEGIN_SECONDS", 1.25 / 64)
+    assert Beginning(begins=20).has_begun(wait=True)
+    ending = Beginning(begins=20)
+    ending.stop.set()
+    with pytest.raises(TimeoutError, match="ended before"):
+        ending.has_begun(wait=True)
+    assert ending.looks == 6
+
+
+def test_what_ended_it_is_raised_whether_or_not_one_waits() -> None:
+    for wait in (True, False):
+        with pytest.raises(KeyError, match="bug"):
+            Beginning(failure=KeyError("bug")).has_begun(wait=wait)
