@@ -6,8 +6,9 @@ then: what is gone from the tails by that time is in the table.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -27,6 +28,8 @@ SUFFIX = ".arrows"
 COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 # How a stream of Arrow ends.
 END_BYTES = 8
+# A query reads one piece of memory sooner than many; to make one of so many costs little each time.
+CHUNKS_MAX = 32
 
 
 class Instant(NamedTuple):
@@ -96,41 +99,82 @@ def message(batch: pa.RecordBatch) -> pa.Buffer:
 
 def as_of_now(catalog: Catalog, directory: Path, record_type: type[Struct]) -> Instant:
     """The table and the tails of this host, of one instant, with all rows: for small tables."""
-    table, rows = unpublished(lambda: catalog.load_table(TABLES[record_type].name), directory, record_type)
+    tails = Tails(directory, record_type)
+    table, rows = tails.unpublished(lambda: catalog.load_table(TABLES[record_type].name))
     return Instant(table, table.scan().to_arrow(), rows)
 
 
-def unpublished(
-    load: Callable[[], Table], directory: Path, record_type: type[Struct]
-) -> tuple[Table, pa.Table]:
-    """The newest of the table that is loaded so, and the rows of this host's tails that are not in it."""
-    tails = staged(directory, record_type)
-    table = load()
-    published = {shard: token.position for shard, token in tokens_of(table).items()}
-    above = [only_above(record_type, parts, published.get(shard, 0)) for shard, parts in tails.items()]
-    return table, pa.concat_tables([arrow_schema(record_type).empty_table(), *above])
+class Read(NamedTuple):
+    """What was read of a file: how its stream begins, its rows, and where the last of them end."""
+
+    head: bytes
+    rows: pa.Table
+    end: int
 
 
-def staged(directory: Path, record_type: type[Struct]) -> dict[str, list[pa.Table]]:
-    """What all tails of a table hold: by shard, a table for each incarnation, the newest first."""
-    while True:
+class Tails:
+    """All tails of a table on this host. What was read of a file is not read again as it grows."""
+
+    def __init__(self, directory: Path, record_type: type[Struct]) -> None:
+        self._folder, self._record_type = directory / FOLDER / TABLES[record_type].name, record_type
+        self._nothing = Read(b"", arrow_schema(record_type).empty_table(), 0)
+        self._read: dict[Path, Read] = {}
+        self._turn = Lock()
+
+    def unpublished(self, load: Callable[[], Table]) -> tuple[Table, pa.Table]:
+        """The newest of the table that is loaded so, and the rows of the tails that are not in it."""
+        tails = self.staged()
+        table = load()
+        published = {shard: token.position for shard, token in tokens_of(table).items()}
+        above = [
+            only_above(self._record_type, rows, published.get(shard, 0)) for shard, rows in tails.items()
+        ]
+        return table, pa.concat_tables([self._nothing.rows, *above])
+
+    def staged(self) -> dict[str, list[pa.Table]]:
+        """What the tails hold: by shard, a table for each incarnation, the newest first."""
         found: dict[str, dict[str, list[pa.Table]]] = {}
-        try:
-            for path in sorted((directory / FOLDER / TABLES[record_type].name).glob(f"*/*{SUFFIX}")):
-                incarnation = path.name.partition("-")[0]
-                parts = found.setdefault(path.parent.name, {}).setdefault(incarnation, [])
-                parts += map(pa.Table.from_batches, ([batch] for batch in batches(path)))
-        except FileNotFoundError:
-            continue  # published and removed since it was listed
+        for path, read in self._look().items():
+            parts = found.setdefault(path.parent.name, {}).setdefault(path.name.partition("-")[0], [])
+            parts.append(read.rows)
         return {
-            shard: [grown(record_type, incarnations[each]) for each in sorted(incarnations, reverse=True)]
+            shard: [pa.concat_tables(incarnations[each]) for each in sorted(incarnations, reverse=True)]
             for shard, incarnations in found.items()
         }
 
+    def _look(self) -> dict[Path, Read]:
+        """The files that there are, in order, each as far as it can be read."""
+        with self._turn:
+            while True:
+                try:
+                    self._read = {
+                        path: self._grown(path) for path in sorted(self._folder.glob(f"*/*{SUFFIX}"))
+                    }
+                except FileNotFoundError:
+                    continue  # published and removed since it was listed
+                return self._read
 
-def grown(record_type: type[Struct], parts: list[pa.Table]) -> pa.Table:
-    """The parts as one; columns that an older release did not write are null."""
-    return pa.concat_tables([arrow_schema(record_type).empty_table(), *parts], promote_options="default")
+    def _grown(self, path: Path) -> Read:
+        """A file's rows: those that are known, and those behind them."""
+        known = self._read.get(path, self._nothing)
+        if path.stat().st_size == known.end:
+            return known
+        grown = self._continued(path, known)
+        # Torn, or not the file that it was: it says so itself, from its beginning.
+        return self._continued(path, self._nothing) if grown.end == known.end else grown
+
+    def _continued(self, path: Path, known: Read) -> Read:
+        """What is known of a file, and what stands behind it; columns that older releases lack are null."""
+        with path.open("rb") as file:
+            file.seek(known.end)
+            data = known.head + file.read()
+        begin, batches, end = whole(data)
+        if not batches:
+            return known
+        rows = pa.concat_tables([known.rows, pa.Table.from_batches(batches)], promote_options="default")
+        if rows.column(0).num_chunks > CHUNKS_MAX:
+            rows = rows.combine_chunks()
+        return Read(data[:begin], rows, known.end + end - len(known.head))
 
 
 def only_above(record_type: type[Struct], incarnations: list[pa.Table], position: int) -> pa.Table:
@@ -146,18 +190,23 @@ def only_above(record_type: type[Struct], incarnations: list[pa.Table], position
     return pa.concat_tables(chosen)
 
 
-def batches(path: Path) -> Iterator[pa.RecordBatch]:
-    """The batches of one file, up to a torn end."""
-    data = path.read_bytes()
+def whole(data: bytes) -> tuple[int, list[pa.RecordBatch], int]:
+    """Where the first batch of a stream begins, its batches up to a torn end, and where the last one ends."""
+    source = pa.BufferReader(data)
+    batches: list[pa.RecordBatch] = []
+    begin = end = 0
     try:
-        yield from pa.ipc.open_stream(data)
-    except (pa.ArrowInvalid, OSError, EOFError):
-        return
+        stream = pa.ipc.open_stream(source)
+        begin = end = source.tell()
+        while True:
+            batches.append(stream.read_next_batch())
+            end = source.tell()
+    except (StopIteration, pa.ArrowInvalid, OSError, EOFError):
+        return begin, batches, end
 
 
 def last_position(record_type: type[Struct], path: Path) -> int:
     """The highest position in a file."""
-    highest = 0
-    for batch in batches(path):
-        highest = max(highest, pc.max(batch.column(TABLES[record_type].position)).as_py() or 0)
-    return highest
+    _, batches, _ = whole(path.read_bytes())
+    highest = (pc.max(batch.column(TABLES[record_type].position)).as_py() for batch in batches)
+    return max((position or 0 for position in highest), default=0)

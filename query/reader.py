@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from connectors.catalog import LakeError
 from connectors.errors import Unknown, unknown
-from connectors.tail import unpublished
+from connectors.tail import Tails
 from connectors.tokens import tokens_of
 from query.database import DUCKDB, SETTINGS
 from query.files import Between, Index
@@ -44,6 +44,7 @@ class Reader:
         self.simulated = kind == "simulated"
         self._catalog, self.directory = catalog, directory
         self._indexes = {record_type: Index() for record_type in TABLES}
+        self._tails = {record_type: Tails(directory, record_type) for record_type in TABLES}
         self._tables: dict[str, Table] = {}
         self.database = duckdb.connect(":memory:", config=DUCKDB)
         self.database.execute(SETTINGS)
@@ -52,7 +53,7 @@ class Reader:
         """A table now, or as it was."""
         name = TABLES[record_type].name
         try:
-            table, tail = unpublished(lambda: self.load(name), self.directory, record_type)
+            table, tail = self._tails[record_type].unpublished(lambda: self.load(name))
         except NoSuchTableError as error:
             raise LakeError(f"{name} does not exist yet", hint="`make run` makes it and fills it") from error
         snapshot, cut = table.current_snapshot(), None
