@@ -14,7 +14,15 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 from msgspec import Struct
 
-from connectors.brokers import ANSWER_SECONDS, KafkaError, Unreachable, asked, named
+from connectors.brokers import (
+    ANSWER_SECONDS,
+    KafkaError,
+    Unreachable,
+    answered,
+    asked,
+    client_properties,
+    named,
+)
 from connectors.kafka_settings import KafkaSettings
 from connectors.venues.protocol import FRAME_BYTES_MAX
 from schemas import Bar, DeadLetter, Frame, Gap, Quote, Trade
@@ -109,6 +117,12 @@ def configuration_of(record_type: type[Struct], settings: KafkaSettings) -> dict
     if record_type in LARGE:
         found["max.message.bytes"] = str(MESSAGE_BYTES_MAX)
     return found
+
+
+def found_topics(settings: KafkaSettings, exchanges: Iterable[str]) -> list[Found]:
+    """What every topic of these venues is like, asked by a client of its own."""
+    wanted = wanted_topics(settings, exchanges)
+    return answered(client_properties(settings), lambda admin: look(admin, wanted))
 
 
 def look(admin: AdminClient, wanted: Sequence[Wanted]) -> list[Found]:

@@ -9,13 +9,13 @@ import click
 from confluent_kafka import Consumer, TopicPartition
 from msgspec import Struct
 
-from connectors.brokers import ANSWER_SECONDS, answered, asked, client_properties
+from connectors.brokers import ANSWER_SECONDS, asked, client_properties
 from connectors.errors import TapeError
 from connectors.kafka import registry_of
 from connectors.kafka_settings import KafkaSettings
 from connectors.read_back import CONSUMER, TRANSIENT
 from connectors.registry import Registry
-from connectors.topics import look, topic_of, wanted_topics
+from connectors.topics import found_topics, topic_of
 from schemas.framing import Reader, Unreadable
 from schemas.once import Once
 
@@ -30,10 +30,9 @@ def follow_topics(
     """What lands from now on in the topics of these venues."""
     properties = client_properties(settings)
     names = {topic_of(record_type, exchange) for exchange in exchanges}
-    found = answered(properties, partial(look, wanted=wanted_topics(settings, exchanges)))
     places = [
         TopicPartition(topic.wanted.name, number)
-        for topic in found
+        for topic in found_topics(settings, exchanges)
         if topic.wanted.name in names
         for number in range(topic.partitions)
     ]

@@ -21,11 +21,9 @@ def command(context: click.Context, as_json: bool) -> None:
             "no Kafka is configured",
             hint="set kafka.bootstrap_servers (TAPE_KAFKA__BOOTSTRAP_SERVERS=HOST:9092)",
         )
-    from connectors.brokers import answered, client_properties
-    from connectors.topics import DAY_MILLISECONDS, look, wanted_topics
+    from connectors.topics import DAY_MILLISECONDS, found_topics
 
-    wanted = wanted_topics(settings.kafka, settings.enabled())
-    found = answered(client_properties(settings.kafka), lambda admin: look(admin, wanted))
+    found = found_topics(settings.kafka, settings.enabled())
     rows = []
     for topic in found:
         retention = topic.configuration.get("retention.ms", "")

@@ -7,19 +7,18 @@ waits, but not for an hour.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer
 from msgspec import Struct
 from pyiceberg.catalog import Catalog
 
-from connectors.brokers import answered, client_properties
+from connectors.brokers import client_properties
 from connectors.bus import SIMULATED
 from connectors.kafka_settings import KafkaSettings
 from connectors.messages import place_of
 from connectors.read_back import CONSUMER, messages
-from connectors.topics import look, partition_of, topic_of, wanted_topics
+from connectors.topics import found_topics, partition_of, topic_of
 from operate.auditing.checks import GAP_SECONDS_MAX
 from operate.auditing.facts import Facts
 from operate.auditing.findings import Finding, Offences, judged
@@ -68,8 +67,9 @@ def published(
 ) -> Finding:
     """A11."""
     offences, looked, waiting, repeats = Offences(), 0, 0, 0
-    partitions = partitions_of(settings, {shard.rpartition("-")[0] for shard in facts.shards()})
-    for exchange in sorted({shard.rpartition("-")[0] for shard in facts.shards()}):
+    exchanges = sorted({shard.rpartition("-")[0] for shard in facts.shards()})
+    partitions = {topic.wanted.name: topic.partitions for topic in found_topics(settings, exchanges)}
+    for exchange in exchanges:
         for record_type in CHECKED:
             table, topic = tables[record_type], topic_of(record_type, exchange)
             if table is None or not partitions[topic]:
@@ -91,13 +91,6 @@ def published(
     notes = [f"{waiting:,} newer rows wait to be sent"] if waiting else []
     notes += [f"{repeats:,} messages are there more than once"] if repeats else []
     return judged("A11", looked, "messages", offences, "; ".join(notes))
-
-
-def partitions_of(settings: KafkaSettings, exchanges: set[str]) -> dict[str, int]:
-    """How many partitions each topic has; none where it is missing."""
-    wanted = wanted_topics(settings, exchanges)
-    found = answered(client_properties(settings), partial(look, wanted=wanted))
-    return {topic.wanted.name: topic.partitions for topic in found}
 
 
 def read(settings: KafkaSettings, topic: str, partitions: int, facts: Facts) -> There:
