@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Self
 from urllib.parse import quote
+from urllib.request import getproxies
 
 import fastavro
 import httpx2
@@ -16,7 +17,7 @@ import msgspec
 from fastavro.schema import SchemaParseException
 
 from connectors.errors import TapeError
-from connectors.resilience import checked, is_loopback, network_problem, retry_after
+from connectors.resilience import checked, is_loopback, network_problem, retry_after, unusable_proxy
 from schemas.framing import ID_MAX
 from schemas.resolution import unreadable
 
@@ -98,6 +99,10 @@ class Registry:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._url = checked(url).rstrip("/")
+        # Proxies of the environment are for the world, never for this machine.
+        is_local = is_loopback(url)
+        if not is_local and (problem := unusable_proxy(getproxies())):
+            raise TapeError(f"cannot ask {self._url}: {problem.text}", hint="correct it, or unset it")
         self._patience, self._monotonic, self._sleep = patience_seconds, monotonic, sleep
         self._answer_seconds = answer_seconds
         self._schemas: dict[int, dict[str, Any]] = {}
@@ -105,8 +110,7 @@ class Registry:
             auth=(user, password) if user else None,
             verify=trusting(ca),
             timeout=answer_seconds,
-            # Proxies of the environment are for the world, never for this machine.
-            trust_env=not is_loopback(url),
+            trust_env=not is_local,
             headers={
                 "Accept": ", ".join(sorted(JSON_TYPES)),
                 "Accept-Encoding": "identity",  # nothing that unpacks to more than came

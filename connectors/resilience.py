@@ -7,7 +7,7 @@ import random
 import socket
 import ssl
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -239,6 +239,23 @@ NETWORK: tuple[tuple[ProblemKind, tuple[type[BaseException], ...]], ...] = (
     ("timeout", (TimeoutError,)),
     ("network", (OSError,)),
 )
+
+
+def unusable_proxy(proxies: Mapping[str, str]) -> Problem | None:
+    """Why no connection can be made as the environment wishes; what it says may hold a password."""
+    for name in PROXIES & proxies.keys():
+        parts = urlsplit(proxies[name])
+        try:
+            is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # a port that is none
+            is_usable = False
+        if not is_usable:
+            return Problem("proxy", f"{name}_proxy of the environment is not http://HOST:PORT")
+    return None
+
+
+# Those that our clients would use, or refuse to begin with.
+PROXIES = {"http", "https", "ws", "wss", "socks", "all"}
 
 
 def checked(url: str) -> str:

@@ -5,7 +5,6 @@ import ssl
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, Self
-from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import httpx2
@@ -19,6 +18,7 @@ from connectors.resilience import (
     is_loopback,
     network_problem,
     retry_after,
+    unusable_proxy,
 )
 from connectors.venues.protocol import Request, Venue
 
@@ -64,7 +64,7 @@ class Rest:
         self.banned_until = 0.0
         # Proxies of the environment are for the world, never for this machine.
         is_local = all(is_loopback(url) for url in venue.rest_urls)
-        self.obstacle = None if is_local else unusable_proxy()
+        self.obstacle = None if is_local else unusable_proxy(getproxies())
         self.client = httpx2.AsyncClient(
             verify=ssl.create_default_context(),
             timeout=policy.answer_seconds,
@@ -144,24 +144,6 @@ class Rest:
                 if len(body) > ANSWER_BYTES_MAX:
                     raise httpx2.DecodingError(f"an answer of more than {ANSWER_BYTES_MAX} bytes")
         return Answer(response.status_code, dict(response.headers), bytes(body))
-
-
-def unusable_proxy() -> Problem | None:
-    """Why no connection can be made as the environment wishes; what it says may hold a password."""
-    proxies = getproxies()
-    for name in PROXIES & proxies.keys():
-        parts = urlsplit(proxies[name])
-        try:
-            is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:  # a port that is none
-            is_usable = False
-        if not is_usable:
-            return Problem("proxy", f"{name}_proxy of the environment is not http://HOST:PORT")
-    return None
-
-
-# Those that our clients would use, or refuse to begin with.
-PROXIES = {"http", "https", "ws", "wss", "socks", "all"}
 
 
 def failed_status(answer: Answer) -> Problem | None:

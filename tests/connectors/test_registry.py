@@ -414,6 +414,15 @@ def test_nothing_is_said_in_clear_to_other_machines() -> None:
         Registry("http://registry.example")
 
 
+@pytest.mark.parametrize("proxy", ["socks5://user:canary-7d@127.0.0.1:9", "http://127.0.0.1:99999"])
+def test_a_proxy_that_cannot_be_one_is_told(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(TapeError, match="all_proxy of the environment is not") as said:
+        Registry("https://registry.example")
+    assert "canary" not in str(said.value)
+    Registry("http://127.0.0.1:1").close()  # what is on this machine needs none
+
+
 def test_ids_that_somebody_makes_up_do_not_fill_the_memory(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
