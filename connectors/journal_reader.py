@@ -20,6 +20,7 @@ from connectors.segments import (
     first_position,
     lost,
     missing,
+    oldest_header,
     read_segment_header,
     segment_paths,
     was_durable,
@@ -28,7 +29,21 @@ from schemas import Frame
 
 # Read at once, and so held up by: a thousand pages of a venue's history are a million trades.
 PAYLOADS_BYTES = 8 * 1024 * 1024
+# Enough that reading costs little beside what is done with them.
+RECORDED_FRAMES = 500
 PAYLOAD = attrgetter("payload")
+
+
+def recorded(directory: Path, position: int | None = None) -> Iterator[list[Frame]]:
+    """The frames of a journal: from a position on, else from the oldest, to where it ends now."""
+    header = oldest_header(directory)
+    first = max(position or 1, header.first)
+    reader = JournalReader(directory, exchange=header.exchange, shard=header.shard, position=first - 1)
+    try:
+        while taken := reader.read(RECORDED_FRAMES):
+            yield taken
+    finally:
+        reader.close()
 
 
 class JournalReader:

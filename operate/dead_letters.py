@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 import click
 import msgspec
 
+from connectors.journal_reader import RECORDED_FRAMES, recorded
 from connectors.venues import VENUES
 from operate.cli import Session
 from operate.decode import KINDS, plain
-from operate.journal import READ_FRAMES, frames
 from operate.numbers import Moment
 from operate.table import json_option, print_rows
 from schemas import Control, DeadLetter, Frame, Quote, Trade
@@ -99,7 +99,7 @@ def letters(session: Session, directory: Path | None) -> Iterator[DeadLetter]:
         end = published.get(journal.name, 0)
         if newest_position(journal) <= end:
             continue
-        for batch, _ in judged(journal, frames(journal, None)):
+        for batch, _ in judged(journal, recorded(journal)):
             found = [record for record in batch.records if type(record) is DeadLetter]
             yield from (one for one in found if one.platform_sequence > end and one.message_id not in staged)
 
@@ -283,7 +283,7 @@ def judgements(session: Session, directory: Path | None, message_ids: Sequence[s
             known |= judged_of(journal, kept(reader, journal, at[0]), {one: at})
         if wanted.keys() - gone:
             rest = {one: at for one, at in wanted.items() if one not in gone}
-            known |= judged_of(journal, frames(journal, None), rest)
+            known |= judged_of(journal, recorded(journal), rest)
     for message_id in message_ids:
         if message_id not in known:
             raise TapeError(
@@ -317,7 +317,7 @@ def kept(reader: "Reader", journal: Path, position: int) -> Iterator[list[Frame]
     table = reader.load(TABLES[Frame].name)
     taken = KeptFrames(table, journal, journal.name, max(0, position - FRAMES_BEFORE))
     try:
-        while found := taken.read(READ_FRAMES):
+        while found := taken.read(RECORDED_FRAMES):
             yield found
     finally:
         taken.close()

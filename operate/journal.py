@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from connectors.segments import Inspection, Lost, Removed
     from schemas import Frame
 
-# Frames that are in memory at a time.
-READ_FRAMES = 1_000
-
 
 @click.group("journal")
 def command() -> None:
@@ -83,10 +80,12 @@ def cat(
     as_json: bool,
 ) -> None:
     """Print frames: shard, position, received, connection, number, kind, payload; base64: if not text."""
+    from connectors.journal_reader import recorded
+
     show = as_object if as_json else as_line
     for journal in journals(session, directory, shard):
         left = limit
-        for taken in frames(journal, position):
+        for taken in recorded(journal, position):
             wanted = [frame for frame in taken if kind in (None, frame.kind)][:left]
             if wanted:
                 click.echo("\n".join(map(show, wanted)))
@@ -194,6 +193,7 @@ def row(
 def facts(directory: Path) -> dict[str, object]:
     """How much a journal holds."""
     from connectors.journal import writer
+    from connectors.journal_reader import recorded
     from connectors.segments import JournalError, inspect, iso, lost, removed, segment_paths
 
     name, ended = writer(directory)
@@ -208,8 +208,8 @@ def facts(directory: Path) -> dict[str, object]:
                 unreadable.append(str(error))
     whole = [] if unreadable else inspected  # a reader would stumble over the others
     held = [found for found in whole if found.next_position > found.header.first]
-    oldest = next(frames(directory, held[0].header.first))[0] if held else None
-    newest = next(frames(directory, held[-1].next_position - 1))[0] if held else None
+    oldest = next(recorded(directory, held[0].header.first))[0] if held else None
+    newest = next(recorded(directory, held[-1].next_position - 1))[0] if held else None
     return {
         "shard": inspected[0].header.shard if inspected else directory.name,
         "segments": len(inspected) + len(unreadable),
@@ -251,25 +251,6 @@ def damage(directory: Path, inspected: "list[Inspection]") -> str | None:
             return f"at {place}, see tape journal verify"
         expected = found.next_position
     return None
-
-
-def frames(directory: Path, position: int | None) -> Iterator[list["Frame"]]:
-    """The frames of a journal from a position on, else from the oldest, to where it ends now."""
-    from connectors.journal import JournalReader
-    from connectors.segments import oldest_header
-
-    header = oldest_header(directory)
-    reader = JournalReader(
-        directory,
-        exchange=header.exchange,
-        shard=header.shard,
-        position=max(position or 1, header.first) - 1,
-    )
-    try:
-        while taken := reader.read(READ_FRAMES):
-            yield taken
-    finally:
-        reader.close()
 
 
 def as_line(frame: "Frame") -> str:

@@ -7,15 +7,16 @@ the REST service has it, which knows from the first moment on all that was recor
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterator
 from http import HTTPStatus
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from websockets.frames import Opcode
 
 from connectors.errors import unknown
-from connectors.journal import JournalReader
+from connectors.journal_reader import recorded
 from connectors.segments import oldest_header
 from connectors.venues import VENUES
 from schemas import Frame
@@ -30,7 +31,8 @@ from simulator.venues import FACES
 from simulator.venues.protocol import Allowance, Outgoing, Reply, Response, Session
 from simulator.websocket import Client
 
-READ_FRAMES = 500
+# Sent at once, where more are due than a client reads.
+READY_MAX = 500
 # A client may subscribe in several messages; the performance begins when it has said nothing for so long.
 SETTLE_SECONDS = 0.3
 
@@ -61,12 +63,8 @@ class ReplayedVenue:
         self.allowance = Allowance(self.face.rules)
         self.listeners: dict[Client, Listener] = {}
 
-    def frames(self) -> Iterable[Frame]:
-        shard, position = self.recorded.shard, self.recorded.first - 1
-        reader = JournalReader(self.directory, exchange=self.venue, shard=shard, position=position)
-        while frames := reader.read(READ_FRAMES):
-            yield from frames
-        reader.close()
+    def frames(self) -> Iterator[Frame]:
+        return chain.from_iterable(recorded(self.directory))
 
     async def __aenter__(self) -> Self:
         self.live = await websocket.serve(self, HOST, self.port)
@@ -140,7 +138,7 @@ class ReplayedVenue:
         progress = Progress(VENUES[self.venue], self.instruments)
         for frame in self.frames():
             due = started + (frame.received - self.began) / 1_000_000 / self.speed if self.speed else 0.0
-            if due > clock() or len(ready) == READ_FRAMES:
+            if due > clock() or len(ready) == READY_MAX:
                 await self.send(client, session, ready)
                 ready = []
                 await asyncio.sleep(max(0.0, due - clock()))
