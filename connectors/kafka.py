@@ -11,7 +11,7 @@ from functools import partial
 from threading import Event, Thread
 from typing import Any
 
-from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from bytewax.outputs import StatefulSinkPartition
 from msgspec import Struct
 from msgspec.structs import astuple
 
@@ -24,6 +24,7 @@ from connectors.messages import Message, Messages, Topic, versions_written
 from connectors.outages import outlast
 from connectors.read_back import Landed, Place, read_back
 from connectors.registry import Incompatible, Refused, Registry
+from connectors.sink import ShardSink
 from connectors.slots import Slot, Store
 from connectors.source import Pulse
 from connectors.topics import partition_of, prepare, topic_of, wanted_topics
@@ -60,7 +61,7 @@ class KafkaStatus(Struct, frozen=True):
     shards: Mapping[str, ShardStatus]
 
 
-class Kafka(FixedPartitionedSink[Any, State]):
+class Kafka(ShardSink[Any, State]):
     """All topics, written by the shards of a process, each in the partition of its slot."""
 
     def __init__(
@@ -73,10 +74,9 @@ class Kafka(FixedPartitionedSink[Any, State]):
         logger: Any,
         rebuilding: bool = False,
     ) -> None:
+        super().__init__(store.slots)
         self._rebuilding = rebuilding  # all frames come once more
         self._settings, self._store, self._stop, self._logger = settings, store, stop, logger
-        self._slots = {slot.partition: slot for slot in store.slots}
-        self._numbers = {slot.key: slot.number for slot in store.slots}
         self.bus = Bus(own, store, stop=stop, logger=logger)
         self.partitions: list[KafkaPartition] = []
 
@@ -102,14 +102,6 @@ class Kafka(FixedPartitionedSink[Any, State]):
             for each in self.partitions
         }
         return KafkaStatus(self.bus.status(), shards)
-
-    def list_parts(self) -> list[str]:
-        """As the source does."""
-        return list(self._slots)
-
-    def part_fn(self, item_key: str) -> int:
-        """The partition of the key's slot."""
-        return self._numbers[item_key]
 
     @said_first
     def build_part(self, step_id: str, for_part: str, resume_state: State | None) -> "KafkaPartition":

@@ -16,7 +16,7 @@ from threading import Event
 from typing import Any, Protocol
 
 import pyarrow as pa
-from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from bytewax.outputs import StatefulSinkPartition
 from msgspec import Struct
 from pyiceberg.catalog import Catalog
 
@@ -27,6 +27,7 @@ from connectors.courier import Courier
 from connectors.durable import Durable
 from connectors.failpoints import failpoint
 from connectors.publishing import LakeTable, Pending
+from connectors.sink import ShardSink
 from connectors.slots import Slot, Store
 from connectors.source import Pulse
 from connectors.staging import Staged, stage
@@ -60,7 +61,7 @@ class Batch(Protocol):
     counts: dict[str, int]
 
 
-class Lake(FixedPartitionedSink[Any, State]):
+class Lake(ShardSink[Any, State]):
     """All tables, written by the shards of a process, each in the partition of its slot."""
 
     def __init__(
@@ -76,10 +77,9 @@ class Lake(FixedPartitionedSink[Any, State]):
         logger: Any,
         rebuilding: bool = False,
     ) -> None:
+        super().__init__(store.slots)
         self._rebuilding = rebuilding  # state is made again from all frames: to know nothing yet is right
         self._opened, self._store, self._directory, self.durable = opened, store, directory, durable
-        self._slots = {slot.partition: slot for slot in store.slots}
-        self._numbers = {slot.key: slot.number for slot in store.slots}
         self.courier = Courier(own, commit_seconds=commit_seconds, stop=stop, logger=logger)
         self.partitions: list[LakePartition] = []
 
@@ -99,14 +99,6 @@ class Lake(FixedPartitionedSink[Any, State]):
         for partition in self.partitions:
             partition.remove_tails()
         return True
-
-    def list_parts(self) -> list[str]:
-        """As the source does."""
-        return list(self._slots)
-
-    def part_fn(self, item_key: str) -> int:
-        """The partition of the key's slot."""
-        return self._numbers[item_key]
 
     @said_first
     def build_part(self, step_id: str, for_part: str, resume_state: State | None) -> "LakePartition":

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgspec
-from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from bytewax.outputs import StatefulSinkPartition
 from msgspec import Struct
 from redis import Redis as Client
 from redis.exceptions import RedisError
@@ -20,6 +20,7 @@ from connectors.callbacks import said_first
 from connectors.outages import outlast
 from connectors.segments import iso
 from connectors.settings import RedisSettings
+from connectors.sink import ShardSink
 from connectors.slots import Store
 from schemas import Bar, Quote, Trade
 from schemas.run import Run
@@ -76,14 +77,13 @@ class RedisStatus(Struct, frozen=True):
     waiting: int  # keys whose newest Redis does not have
 
 
-class Redis(FixedPartitionedSink[Any, None]):
+class Redis(ShardSink[Any, None]):
     """The newest of all shards of a process."""
 
     name = "redis"
 
     def __init__(self, settings: RedisSettings, store: Store, *, stop: threading.Event, logger: Any) -> None:
-        self._slots = {slot.partition: slot for slot in store.slots}
-        self._numbers = {slot.key: slot.number for slot in store.slots}
+        super().__init__(store.slots)
         self._store_id, self._stop, self._logger = store.store_id, stop, logger
         self._client = Client.from_url(
             settings.url,
@@ -113,14 +113,6 @@ class Redis(FixedPartitionedSink[Any, None]):
     def status(self) -> RedisStatus:
         """How it stands."""
         return RedisStatus(self._is_up, dict(self._updates), len(self._waiting))
-
-    def list_parts(self) -> list[str]:
-        """As the source does."""
-        return list(self._slots)
-
-    def part_fn(self, item_key: str) -> int:
-        """The partition of the key's slot."""
-        return self._numbers[item_key]
 
     @said_first
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> "RedisPartition":

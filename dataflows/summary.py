@@ -3,9 +3,10 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
-from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from bytewax.outputs import StatefulSinkPartition
 
 from connectors.callbacks import said_first
+from connectors.sink import ShardSink
 from connectors.slots import Slot
 from dataflows.engine import Item
 from dataflows.steps.batch import Batch
@@ -22,24 +23,15 @@ WORDS = {
 }
 
 
-class Summary(FixedPartitionedSink[Item, int]):
+class Summary(ShardSink[Item, int]):
     """Adds up what batches count; it begins with the process, as what it says is about a run."""
 
     def __init__(self, slots: Sequence[Slot], observe: Callable[[Batch], None] = lambda _: None) -> None:
+        super().__init__(slots)
         self._observe = observe
-        self._numbers = {slot.key: slot.number for slot in slots}
-        self._slots = {slot.partition: slot for slot in slots}
         self.totals: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
     name = "summarise"
-
-    def list_parts(self) -> list[str]:
-        """As the source does."""
-        return list(self._slots)
-
-    def part_fn(self, item_key: str) -> int:
-        """The partition of the key's slot."""
-        return self._numbers[item_key]
 
     @said_first
     def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> "SummaryPartition":

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from bytewax.outputs import StatefulSinkPartition
 
 from connectors.durable import Durable
 from connectors.failpoints import failpoint
+from connectors.sink import ShardSink
 from connectors.slots import Slot
 from dataflows.engine import Item
 from dataflows.steps.batch import Batch
@@ -32,24 +33,17 @@ def rows_of(batch: Batch) -> list[Row]:
     ]
 
 
-class FileSink(FixedPartitionedSink[Item, Any]):
+class FileSink(ShardSink[Item, Any]):
     """One file per shard, in the partition of the shard's slot."""
 
     def __init__(self, directory: Path, slots: tuple[Slot, ...], durable: Durable) -> None:
+        super().__init__(slots)
         self.directory, self.durable = directory, durable
-        self.slots = {slot.partition: slot for slot in slots}
-        self.numbers = {slot.key: slot.number for slot in slots}
         self.partitions: list[FilePartition] = []
-
-    def list_parts(self) -> list[str]:
-        return list(self.slots)
-
-    def part_fn(self, item_key: str) -> int:
-        return self.numbers[item_key]
 
     def build_part(self, step_id: str, for_part: str, resume_state: Any) -> "FilePartition":
         self.directory.mkdir(parents=True, exist_ok=True)
-        shard = self.slots[for_part].shard
+        shard = self._slots[for_part].shard
         partition = FilePartition(self.directory / f"{shard}.jsonl", resume_state)
         self.durable.tell(shard, partition.publish)
         self.partitions.append(partition)

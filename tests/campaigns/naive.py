@@ -9,11 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
-from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from bytewax.outputs import StatefulSinkPartition
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException
 
 from connectors.catalog import open_table
+from connectors.sink import ShardSink
 from connectors.slots import Slot, Store
 from connectors.tokens import Token, as_properties
 from dataflows.engine import Item
@@ -23,22 +24,15 @@ from schemas.iceberg import TABLES, to_arrow
 from schemas.run import records_of
 
 
-class NaiveSink(FixedPartitionedSink[Item, Any]):
+class NaiveSink(ShardSink[Item, Any]):
     """All tables, without any care."""
 
     def __init__(self, opened: Callable[[], Catalog], store: Store) -> None:
+        super().__init__(store.slots)
         self.opened, self.store = opened, store
-        self.slots = {slot.partition: slot for slot in store.slots}
-        self.numbers = {slot.key: slot.number for slot in store.slots}
-
-    def list_parts(self) -> list[str]:
-        return list(self.slots)
-
-    def part_fn(self, item_key: str) -> int:
-        return self.numbers[item_key]
 
     def build_part(self, step_id: str, for_part: str, resume_state: Any) -> "NaivePartition":
-        return NaivePartition(self.opened(), self.store, self.slots[for_part], resume_state)
+        return NaivePartition(self.opened(), self.store, self._slots[for_part], resume_state)
 
 
 class NaivePartition(StatefulSinkPartition[Item, Any]):

@@ -8,10 +8,11 @@ import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.operators import StatefulBatchLogic
-from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from bytewax.outputs import StatefulSinkPartition
 from bytewax.testing import cluster_main
 
 from connectors.placement import WORKERS_MAX, key_of, worker_of
+from connectors.sink import ShardSink
 from connectors.slots import Slot
 
 SLOTS = [Slot(number, f"venue-{number}", key_of(number, f"venue-{number}")) for number in range(11)]
@@ -76,16 +77,10 @@ class Step(StatefulBatchLogic[Any, Any, Any]):
         return None
 
 
-class Sink(FixedPartitionedSink[Any, Any]):
+class Sink(ShardSink[Any, Any]):
     def __init__(self, seen: Seen) -> None:
+        super().__init__(SLOTS)
         self.seen = seen
-        self.numbers = {slot.key: slot.number for slot in SLOTS}
-
-    def list_parts(self) -> list[str]:
-        return [slot.partition for slot in SLOTS]
-
-    def part_fn(self, item_key: str) -> int:
-        return self.numbers[item_key]
 
     def build_part(self, step_id: str, for_part: str, resume_state: Any) -> "Written":
         return Written(self.seen)

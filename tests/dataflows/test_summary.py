@@ -26,8 +26,3 @@ def test_each_venue_has_a_line_that_sums_its_shards() -> None:
         "kraken: 7 frames, 0 trades, 0 duplicates, 2 dead letters, "
         "0 gaps found, 0 gaps repaired, 0 gaps lost",
     ]
-
-
-def test_a_shards_partition_is_its_slots() -> None:
-    summary = Summary(SLOTS)
-    assert [summary.list_parts()[summary.part_fn(slot.key)] for slot in SLOTS] == summary.list_parts()
