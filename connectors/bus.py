@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from connectors.brokers import AGAIN, ALL_AWAY, KINDS, KafkaError, is_outage, kind_of, named, words
 from connectors.failpoints import failpoint
+from connectors.headers import writer_of
 from connectors.messages import Message, Topic
 from connectors.outages import has_begun, outlast
 from connectors.slots import Store
@@ -47,16 +48,7 @@ PRODUCER: Mapping[str, Any] = {
 }
 
 
-Headers = list[tuple[str, str | bytes | None]]  # as the client has them
-
-
-# What the name of a store begins with in topics, where no real venue said what it holds.
-SIMULATED = "simulated-"
-
-
-def writer_of(store: Store) -> str:
-    """A store as its messages name it."""
-    return store.store_id if store.kind == "live" else SIMULATED + store.store_id
+Pairs = list[tuple[str, str | bytes | None]]  # headers, as the client has them
 
 
 class BusStatus(Struct, frozen=True):
@@ -85,7 +77,7 @@ class Outgoing:
         """What waits takes."""
         return self.sent - self.acknowledged
 
-    def put(self, message: Message) -> tuple[int, Headers]:
+    def put(self, message: Message) -> tuple[int, Pairs]:
         """Keep a message until it is acknowledged; its number and its headers."""
         self._number = number = self._number + 1
         self.waiting[number] = message

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka import KafkaError as Answer
 
 from connectors.brokers import ANSWER_SECONDS, KafkaError, Unreachable, asked, named
-from connectors.bus import SIMULATED, writer_of
+from connectors.headers import headers_of, writer_of
 from connectors.messages import Message
 from connectors.slots import Store
 from connectors.topics import TYPES
@@ -96,15 +96,14 @@ def read_back(
     """What has landed of a shard behind these offsets; None: look at the last messages of the partition."""
     consumer = Consumer({**properties, **CONSUMER})
     try:
-        landed, own = Landed(rebuilding=rebuilding), f"{writer_of(store)}:{shard}".encode()
+        landed, own = Landed(rebuilding=rebuilding), (writer_of(store), shard)
         for message in messages(consumer, starts, landed.ends):
             landed.looked_at += 1
-            headers = dict(message.headers() or ())
-            source, _, position = headers.get("frame", b"").rpartition(b":")
-            if source and source.startswith(SIMULATED.encode()) != (store.kind == "simulated"):
+            headers = headers_of(message)
+            if headers.writer and headers.is_simulated != (store.kind == "simulated"):
                 raise mixed(message.topic(), store)
-            if source == own:
-                landed.add((message.topic(), message.partition()), headers["id"], int(position))
+            if (headers.writer, headers.shard) == own:
+                landed.add((message.topic(), message.partition()), headers.id, headers.position)
         return landed
     finally:
         consumer.close()

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from connectors.brokers import ANSWER_SECONDS, asked, client_properties
 from connectors.errors import TapeError
+from connectors.headers import headers_of
 from connectors.kafka import registry_of
 from connectors.kafka_settings import KafkaSettings
 from connectors.read_back import CONSUMER, TRANSIENT
@@ -69,8 +70,8 @@ def read(message: Any, reader: "Reader[Any]", once: Mapping[str, Once]) -> Itera
         if not error.retriable() and error.code() not in TRANSIENT:
             raise TapeError(f"topics cannot be followed: {error.str()}")
         return
-    identifier = dict(message.headers() or ()).get("id")
-    if identifier is not None and not once[message.topic()].is_new(identifier):
+    identifier = headers_of(message).id
+    if identifier and not once[message.topic()].is_new(identifier):
         return
     try:
         yield reader.record(message.value())

@@ -14,7 +14,7 @@ from msgspec import Struct
 from pyiceberg.catalog import Catalog
 
 from connectors.brokers import client_properties
-from connectors.bus import SIMULATED
+from connectors.headers import headers_of
 from connectors.kafka_settings import KafkaSettings
 from connectors.messages import place_of
 from connectors.read_back import CONSUMER, messages
@@ -99,11 +99,9 @@ def read(settings: KafkaSettings, topic: str, partitions: int, facts: Facts) -> 
     consumer = Consumer({**client_properties(settings), **CONSUMER})
     try:
         for message in messages(consumer, {(topic, number): 0 for number in range(partitions)}, {}):
-            headers = dict(message.headers() or ())
-            store, _, frame = headers.get("frame", b"").decode().partition(":")
-            shard, _, position = frame.rpartition(":")
-            if shard in ours and store.removeprefix(SIMULATED) == facts.store_id:
-                there.add(headers["id"].decode(), shard, int(position), message.partition())
+            headers = headers_of(message)
+            if headers.shard in ours and headers.store_id == facts.store_id:
+                there.add(headers.id.decode(), headers.shard, headers.position, message.partition())
     finally:
         consumer.close()
     return there

@@ -60,7 +60,7 @@ class Driven:
             assert partition._begin(wait=True)
 
     def die(self) -> None:
-        """Be gone as by kill -9: what the client holds is never sent."""
+        """Be gone as by kill -9: what the client holds is never sent, and nobody hears of an outage."""
         self.sink.bus._closing.set()
         self.sink.bus._thread.join()
         self.sink.bus._producer.purge()

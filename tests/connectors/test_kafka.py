@@ -311,6 +311,7 @@ def test_a_message_that_is_too_large_ends_the_process_in_clear_words(
     with pytest.raises(KafkaError):
         driven.partitions[shard].snapshot()
     assert driven.sink.status().bus.errors["too_large"] >= 1
+    driven.die()
 
 
 @pytest.mark.parametrize(("password", "words"), [("wrong", "uthentication"), (PASSWORD, "uthorization")])
@@ -539,3 +540,4 @@ def test_a_topic_that_is_removed_ends_the_process_in_clear_words(
     with pytest.raises(KafkaError, match=f"{topic_of(Trade, venue)} has refused a message") as told:
         list(iter(goes_on, False))
     assert told.value.hint.startswith("the next start")
+    driven.die()
