@@ -53,14 +53,24 @@ def landing(
 ) -> Iterator[list[Any]]:
     """The records that come, until somebody has enough."""
     reader, once = Reader(record_type, registry.schema), defaultdict[str, Once](Once)
+    simulated: set[str] = set()
     try:
         while True:
             messages = asked("topics cannot be followed", lambda: consumer.consume(AT_ONCE, LOOK_SECONDS))
+            say_simulated(messages, simulated)
             records = [record for message in messages for record in read(message, reader, once)]
             yield [one for one in records if symbol in (None, getattr(one, "symbol", None))]
     finally:
         consumer.close()
         registry.close()
+
+
+def say_simulated(messages: Sequence[Any], said: set[str]) -> None:
+    """Say of each topic once that it has what no real venue said, before any of that is shown."""
+    new = {message.topic() for message in messages if headers_of(message).is_simulated} - said
+    if new:
+        click.echo(f"SIMULATED · no real venue speaks in {', '.join(sorted(new))}", err=True)
+        said |= new
 
 
 def read(message: Any, reader: "Reader[Any]", once: Mapping[str, Once]) -> Iterator[Any]:

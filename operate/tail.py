@@ -90,8 +90,7 @@ def of_topics(session: Session, stage: str, record_type: type, scope: "Scope") -
 
     settings = session.settings()
     place = ",".join(settings.kafka.bootstrap_servers)
-    simulated = "SIMULATED · " if settings.mode == "simulated" else ""
     exchanges = [scope.exchange] if scope.exchange else list(settings.enabled())
     landing = follow_topics(settings.kafka, record_type, exchanges, scope.symbol)
-    click.echo(f"{simulated}following {stage}s of Kafka at {place}, Ctrl-C ends", err=True)
+    click.echo(f"following {stage}s of Kafka at {place}, Ctrl-C ends", err=True)
     return (pa.Table.from_batches([to_arrow(record_type, records)]) for records in landing if records)

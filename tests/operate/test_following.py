@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from confluent_kafka import Producer
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from connectors.kafka_settings import KafkaSettings
+from connectors.slots import Kind
 from operate import cli
 from operate.following import follow_topics
 from schemas import DeadLetter, Trade
@@ -37,10 +39,10 @@ def settings(kafka: "Kafka", registry: "Registry") -> KafkaSettings:
     )
 
 
-def published(settings: KafkaSettings, venue: str, first: int, last: int) -> None:
+def published(settings: KafkaSettings, venue: str, first: int, last: int, kind: Kind = "simulated") -> None:
     """Have frames of a venue's shard in the topics."""
     with capture_logs():
-        driven = Driven(settings, store_of(f"{venue}-0", store=f"{first}"))
+        driven = Driven(settings, replace(store_of(f"{venue}-0", store=f"{first}"), kind=kind))
         driven.write(first, last)
         driven.begun()
         assert driven.sink.close(10)
@@ -77,8 +79,35 @@ def test_every_version_is_followed_each_message_once(
     landing.close()
     assert sorted(row.message_id for row in found) == sorted(wanted)
     assert {row.shard for row in found} == {f"{venue}-0", None}
-    assert said.startswith(f"cannot read {topic} 0/")
-    assert "2 bytes, shorter than the header of 5" in said
+    simulated, broken = said.splitlines()
+    assert simulated == f"SIMULATED · no real venue speaks in {topic}"
+    assert broken.startswith(f"cannot read {topic} 0/")
+    assert broken.endswith("2 bytes, shorter than the header of 5")
+
+
+def test_what_no_venue_said_is_called_simulated_before_it_is_shown(
+    settings: KafkaSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    live, simulated = (f"v{uuid.uuid4().hex[:12]}" for _ in range(2))
+    published(settings, live, 1, 1, "live")
+    published(settings, simulated, 1, 1)
+    landing = follow_topics(settings, Trade, [live, simulated], None)
+
+    def comes_from(venue: str) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while venue not in {row.exchange for row in next(landing)}:
+            assert time.monotonic() < deadline
+
+    published(settings, live, 2, 30, "live")
+    comes_from(live)
+    assert capsys.readouterr().err == ""
+    published(settings, simulated, 2, 30)
+    comes_from(simulated)
+    published(settings, simulated, 31, 60)
+    comes_from(simulated)
+    said = capsys.readouterr().err
+    assert said == f"SIMULATED · no real venue speaks in market.crypto.trades.{simulated}\n"
+    landing.close()
 
 
 def test_without_topics_it_is_said(
@@ -104,7 +133,7 @@ def test_the_verb_follows_topics_where_kafka_is_configured(
     out, err = tmp_path / "out", tmp_path / "err"
     environment = {
         "TAPE_DATA_DIR": str(tmp_path),
-        "TAPE_MODE": "simulated",
+        "TAPE_MODE": "auto",  # its word is the messages'
         "TAPE_KAFKA__BOOTSTRAP_SERVERS": kafka.plain,
         "TAPE_KAFKA__REGISTRY_URL": registry.url,
         "PYTHONPATH": str(ROOT),
@@ -141,7 +170,10 @@ def test_the_verb_follows_topics_where_kafka_is_configured(
         process.send_signal(signal.SIGINT)
         code = process.wait(PATIENCE_SECONDS)
     assert code == 130
-    assert err.read_text() == f"SIMULATED · following dead-letters of Kafka at {kafka.plain}, Ctrl-C ends\n"
+    assert err.read_text().splitlines() == [
+        f"following dead-letters of Kafka at {kafka.plain}, Ctrl-C ends",
+        "SIMULATED · no real venue speaks in market.crypto.dead-letters.kraken",
+    ]
     wanted = [
         row
         for position in range(4, 41)
