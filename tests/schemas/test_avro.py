@@ -186,29 +186,6 @@ def test_a_one_sided_quote_keeps_its_null() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [
-        {"price": "0.1234567890123456789"},
-        {"price": "100000000000000000000"},
-        {"quantity": "1e-8"},
-        {"quantity": "NaN"},
-        {"vendor_data": "{"},
-        {"vendor_data": '{"a":1}'},
-        {"vendor_data": "[]"},
-        {"timestamp": 2**63},
-        {"source_sequence": 2**63},
-        {"side": "HOLD"},
-    ],
-    ids=str,
-)
-def test_what_the_schema_cannot_hold_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(
-        ValueError, match=r"not a plain number|beyond 64 bits|JSON|Expected|Input data|do not match|HOLD"
-    ):
-        encode(msgspec.structs.replace(TRADE, **wrong), 3)
-
-
-@pytest.mark.parametrize(
     ("record_type", "version"), [(Trade, 3), (Quote, 3), (Bar, 1), (Gap, 1), (DeadLetter, 1), (Frame, 1)]
 )
 def test_the_newest_version_has_all_fields(record_type: type[Struct], version: int) -> None:
