@@ -5,7 +5,7 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -296,13 +296,7 @@ def test_a_message_that_is_too_large_ends_the_process_in_clear_words(
     shard = f"{venue}-0"
     driven = Driven(settings, store_of(shard))
     driven.begun()
-    resource = ConfigResource(ResourceType.TOPIC, topic_of(Trade, venue))
-    resource.add_incremental_config(
-        ConfigEntry("max.message.bytes", "100", incremental_operation=AlterConfigOpType.SET)
-    )
-    admin = AdminClient({"bootstrap.servers": kafka.plain, "log_level": 0})
-    for answer in admin.incremental_alter_configs([resource]).values():
-        answer.result(10)
+    configure(kafka, topic_of(Trade, venue), {"max.message.bytes": "100"})
     with pytest.raises(KafkaError) as told:
         until(lambda: driven.write(1, 3))
     assert str(told.value).startswith(f"{topic_of(Trade, venue)} has refused a message of {shard}: ")
@@ -312,6 +306,16 @@ def test_a_message_that_is_too_large_ends_the_process_in_clear_words(
         driven.partitions[shard].snapshot()
     assert driven.sink.status().bus.errors["too_large"] >= 1
     driven.die()
+
+
+def configure(kafka: "Kafka", topic: str, values: Mapping[str, str]) -> None:
+    """Change what a topic is like."""
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    for name, value in values.items():
+        resource.add_incremental_config(ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET))
+    admin = AdminClient({"bootstrap.servers": kafka.plain, "log_level": 0})
+    for answer in admin.incremental_alter_configs([resource]).values():
+        answer.result(10)
 
 
 @pytest.mark.parametrize(("password", "words"), [("wrong", "uthentication"), (PASSWORD, "uthorization")])
@@ -394,16 +398,8 @@ def test_compaction_keeps_every_window_at_its_highest_revision(
     driven = Driven(settings, store_of(shard))
     driven.begun()
     topic = topic_of(Bar, venue)
-    resource = ConfigResource(ResourceType.TOPIC, topic)
-    for name, value in {
-        "segment.ms": "200",
-        "min.cleanable.dirty.ratio": "0.01",
-        "max.compaction.lag.ms": "200",
-    }.items():
-        resource.add_incremental_config(ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET))
-    admin = AdminClient({"bootstrap.servers": kafka.plain, "log_level": 0})
-    for answer in admin.incremental_alter_configs([resource]).values():
-        answer.result(10)
+    soon = {"segment.ms": "200", "min.cleanable.dirty.ratio": "0.01", "max.compaction.lag.ms": "200"}
+    configure(kafka, topic, soon)
     partition, written = driven.partitions[shard], 0
     for revision in range(6):
         bars = [
