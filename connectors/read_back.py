@@ -76,6 +76,7 @@ class Landed:
 
 
 def is_bar(topic: str) -> bool:
+    """Whether a topic is one of bars."""
     return topic.split(".")[2] == TYPES[Bar]
 
 
@@ -135,12 +136,18 @@ def messages(consumer: Consumer, starts: Mapping[Place, int | None], ends: dict[
             raise Unreachable("topics cannot be read back: no answer", hint="see whether the brokers run")
         for message in found:
             error = message.error()
-            if error is None:
-                yield message
-            elif error.code() == Answer._PARTITION_EOF:
+            if error is not None and error.code() == Answer._PARTITION_EOF:
                 ends[message.topic(), message.partition()] = message.offset()
-            elif not error.retriable() and error.code() not in TRANSIENT:
-                raise named("topics cannot be read back", error)
+            elif is_message(message, "topics cannot be read back"):
+                yield message
+
+
+def is_message(heard: Any, problem: str) -> bool:
+    """Whether what a consumer hears is no error; KafkaError for one that does not pass by itself."""
+    error = heard.error()
+    if error is not None and not error.retriable() and error.code() not in TRANSIENT:
+        raise named(problem, error)
+    return error is None
 
 
 # What a consumer says of brokers that are away, and then goes on by itself.

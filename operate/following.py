@@ -14,7 +14,7 @@ from connectors.errors import TapeError
 from connectors.headers import headers_of
 from connectors.kafka import registry_of
 from connectors.kafka_settings import KafkaSettings
-from connectors.read_back import CONSUMER, TRANSIENT
+from connectors.read_back import CONSUMER, is_message
 from connectors.registry import Registry
 from connectors.topics import found_topics, topic_of
 from schemas.framing import Reader, Unreadable
@@ -23,6 +23,7 @@ from schemas.once import Once
 # As long as a look at tables may take to see a row.
 LOOK_SECONDS = 0.2
 AT_ONCE = 1_000
+PROBLEM = "topics cannot be followed"
 
 
 def follow_topics(
@@ -43,7 +44,7 @@ def follow_topics(
     consumer = Consumer({**properties, **CONSUMER, "enable.partition.eof": False})
     for place in places:
         ask = partial(consumer.get_watermark_offsets, place, ANSWER_SECONDS)
-        _, place.offset = asked("topics cannot be followed", ask)
+        _, place.offset = asked(PROBLEM, ask)
     consumer.assign(places)
     return landing(consumer, record_type, registry_of(settings), symbol)
 
@@ -56,7 +57,7 @@ def landing(
     simulated: set[str] = set()
     try:
         while True:
-            messages = asked("topics cannot be followed", lambda: consumer.consume(AT_ONCE, LOOK_SECONDS))
+            messages = asked(PROBLEM, lambda: consumer.consume(AT_ONCE, LOOK_SECONDS))
             say_simulated(messages, simulated)
             records = [record for message in messages for record in read(message, reader, once)]
             yield [one for one in records if symbol in (None, getattr(one, "symbol", None))]
@@ -75,10 +76,7 @@ def say_simulated(messages: Sequence[Any], said: set[str]) -> None:
 
 def read(message: Any, reader: "Reader[Any]", once: Mapping[str, Once]) -> Iterator[Any]:
     """The record of a message, if it was not there before; what cannot be read is said and passed by."""
-    error = message.error()
-    if error is not None:
-        if not error.retriable() and error.code() not in TRANSIENT:
-            raise TapeError(f"topics cannot be followed: {error.str()}")
+    if not is_message(message, PROBLEM):
         return
     identifier = headers_of(message).id
     if identifier and not once[message.topic()].is_new(identifier):
