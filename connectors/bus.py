@@ -186,11 +186,15 @@ class Bus:
     def close(self, seconds: float) -> bool:
         """Send all, now; whether it was acknowledged within the time."""
         if not self._begun.is_set():
-            return not any(each.waiting for each in self.outgoing.values())
+            return self._is_settled()
         self._closing.set()
         with self._hearing:
             self._producer.flush(0 if self._is_outage else seconds)
         self.check()
+        return self._is_settled()
+
+    def _is_settled(self) -> bool:
+        """Whether everything is acknowledged."""
         return not any(each.waiting for each in self.outgoing.values())
 
     def status(self) -> BusStatus:
@@ -240,7 +244,7 @@ class Bus:
     def _look(self) -> None:
         """Notice an outage, and its end."""
         acknowledged, now = self._acknowledged.total(), time.monotonic()
-        if acknowledged > self._seen or not any(each.waiting for each in self.outgoing.values()):
+        if acknowledged > self._seen or self._is_settled():
             if self._is_outage:
                 self._is_outage = False
                 self._logger.info("can publish to Kafka again", seconds=round(now - self._moved, 1))
