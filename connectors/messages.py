@@ -3,7 +3,7 @@
 The same batch gives the same messages in the same order, however often it is sent.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
@@ -45,11 +45,14 @@ class Topic(NamedTuple):
 class Messages:
     """Makes the messages of one shard."""
 
-    def __init__(self, shard: str, topics: Mapping[type[Struct], Topic], place: Any) -> None:
+    def __init__(
+        self, shard: str, topics: Mapping[type[Struct], Topic], partition_of: Callable[[str], int]
+    ) -> None:
         self._shard = shard
         self._topics = topics
-        self._place = place  # the partition of a key
-        self._places: dict[tuple[str, str], tuple[bytes, int]] = {}
+        self._partition_of = partition_of  # of a key
+        self._of_shard = shard.encode(), partition_of(shard)
+        self._of_symbols: dict[tuple[str, str], tuple[bytes, int]] = {}
 
     def of(self, batch: Batch) -> list[Message]:
         """Of each topic in the order in which frames came."""
@@ -74,49 +77,47 @@ class Messages:
         values = framed(topic.schema, records, topic.version)
         name = topic.name
         if record_type is Frame:
-            key, partition = self._of_shard()
+            key, partition = self._of_shard
             head = f"{self._shard}:".encode()
             return [
                 Message(name, partition, key, value, head + b"%d" % one.position, one.position)
                 for one, value in zip(records, values, strict=True)
             ]
-        if record_type is Bar:
-            return [
-                Message(name, self._of(one)[1], *key_and_id(one, value), one.platform_sequence)
-                for one, value in zip(records, values, strict=True)
-            ]
+        is_bar = record_type is Bar
         return [
-            Message(name, partition, key, value, one.message_id.encode(), one.platform_sequence)
+            Message(
+                name,
+                partition,
+                window_of(one) if is_bar else key,
+                value,
+                one.message_id.encode(),
+                one.platform_sequence,
+            )
             for one, value in zip(records, values, strict=True)
-            for key, partition in (self._of(one),)
+            for key, partition in (self._of_symbol(one),)
         ]
 
-    def _of_shard(self) -> tuple[bytes, int]:
-        """Key and partition of what has no symbol."""
-        return self._shard.encode(), self._place(self._shard)
-
-    def _of(self, record: Any) -> tuple[bytes, int]:
-        """Key and partition of a record: those of its symbol."""
+    def _of_symbol(self, record: Any) -> tuple[bytes, int]:
+        """Key and partition of a record."""
         if record.symbol is None:
-            return self._of_shard()
-        found = self._places.get((record.exchange, record.symbol))
+            return self._of_shard
+        found = self._of_symbols.get((record.exchange, record.symbol))
         if found is None:
-            key = place_of(record.exchange, getattr(record, "market", None), record.symbol, self._shard)
-            found = self._places[record.exchange, record.symbol] = key.encode(), self._place(key)
+            key = key_of(record.exchange, getattr(record, "market", None), record.symbol, self._shard)
+            found = self._of_symbols[record.exchange, record.symbol] = key.encode(), self._partition_of(key)
         return found
 
 
-def place_of(exchange: str, market: str | None, symbol: str | None, shard: str) -> str:
+def key_of(exchange: str, market: str | None, symbol: str | None, shard: str) -> str:
     """What everything of a symbol has in common; what has no symbol is its shard's."""
     if symbol is None:
         return shard
     return f"{exchange}:{market or MARKET}:{symbol}"  # older records and refused ones name no market
 
 
-def key_and_id(bar: Bar, value: bytes) -> tuple[bytes, bytes, bytes]:
-    """A bar's key is its window: compaction keeps the newest message of each, its highest revision."""
-    identifier = bar.message_id.encode()
-    return identifier.rpartition(b":")[0], value, identifier
+def window_of(bar: Bar) -> bytes:
+    """A bar's key: compaction keeps the newest message of each window, its highest revision."""
+    return bar.message_id.rpartition(":")[0].encode()
 
 
 def versions_written(schema_version: str) -> Mapping[type[Struct], int]:

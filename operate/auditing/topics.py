@@ -16,7 +16,7 @@ from pyiceberg.catalog import Catalog
 from connectors.brokers import client_properties
 from connectors.headers import headers_of
 from connectors.kafka_settings import KafkaSettings
-from connectors.messages import place_of
+from connectors.messages import key_of
 from connectors.read_back import CONSUMER, messages
 from connectors.topics import found_topics, partition_of, topic_of
 from operate.auditing.checks import GAP_SECONDS_MAX
@@ -122,8 +122,8 @@ def rows(catalog: Catalog, facts: Facts, table: Opened, exchange: str, partition
             for identifier, shard, position, symbol, time, of in zip(*columns, strict=True):
                 token = tokens.get(shard)
                 if token is not None and facts.start(shard).position < position <= token.position:
-                    place = place_of(exchange, of, symbol, shard)
-                    yield Row(identifier, shard, position, partition_of(place, partitions), time)
+                    key = key_of(exchange, of, symbol, shard)
+                    yield Row(identifier, shard, position, partition_of(key, partitions), time)
 
 
 def strangers(facts: Facts, record_type: type[Struct], there: There) -> Iterator[str]:
