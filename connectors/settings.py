@@ -314,7 +314,12 @@ class Settings(BaseSettings):
     """tape.toml as a whole."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix="TAPE_", env_nested_delimiter="__", validate_default=True
+        frozen=True,
+        extra="forbid",
+        env_prefix="TAPE_",
+        env_nested_delimiter="__",
+        validate_default=True,
+        case_sensitive=True,  # MODE in tape.toml is no key of ours, like any other that is misspelt
     )
 
     mode: Literal["auto", "live", "simulated"] = Field(

@@ -154,6 +154,8 @@ def test_every_problem_is_told_at_once_with_its_place_and_the_nearest_valid_valu
 @pytest.mark.parametrize(
     ("text", "told"),
     [
+        ('MODE = "live"', "tape.toml:1: MODE: unknown key (did you mean mode?)"),
+        ("[Log]", "tape.toml:1: Log: unknown key (did you mean log?)"),
         ("mode = live", "tape.toml: Invalid value (at line 1, column 8)"),
         ("venues = 3", "tape.toml:1: venues: expected a table, got 3"),
         ("[venues.zzz]", f"tape.toml:1: venues.zzz: unknown venue (known: {', '.join(VENUES)})"),
