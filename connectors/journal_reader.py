@@ -9,6 +9,7 @@ from io import FileIO
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
+from typing import Protocol
 
 from connectors.blocks import HEADER_BYTES, BlockDamaged, block_header, decode_block, is_whole
 from connectors.disk import disk_errors
@@ -30,20 +31,33 @@ from schemas import Frame
 # Read at once, and so held up by: a thousand pages of a venue's history are a million trades.
 PAYLOADS_BYTES = 8 * 1024 * 1024
 # Enough that reading costs little beside what is done with them.
-RECORDED_FRAMES = 500
+FRAMES_AT_ONCE = 500
 PAYLOAD = attrgetter("payload")
+
+
+class Frames(Protocol):
+    """What the frames of a shard are read from, in order."""
+
+    position: int  # behind which it goes on
+
+    def read(self, frames_max: int) -> list[Frame]: ...
+    def close(self) -> None: ...
 
 
 def recorded(directory: Path, position: int | None = None) -> Iterator[list[Frame]]:
     """The frames of a journal: from a position on, else from the oldest, to where it ends now."""
     header = oldest_header(directory)
     first = max(position or 1, header.first)
-    reader = JournalReader(directory, exchange=header.exchange, shard=header.shard, position=first - 1)
+    return all_of(JournalReader(directory, exchange=header.exchange, shard=header.shard, position=first - 1))
+
+
+def all_of(frames: Frames) -> Iterator[list[Frame]]:
+    """What there is to read, some at a time; nothing is open afterwards."""
     try:
-        while taken := reader.read(RECORDED_FRAMES):
+        while taken := frames.read(FRAMES_AT_ONCE):
             yield taken
     finally:
-        reader.close()
+        frames.close()
 
 
 class JournalReader:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, get_ident
 from time import monotonic, time
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import structlog
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
@@ -21,7 +21,7 @@ from connectors.callbacks import said_first
 from connectors.disk import ROOM_BYTES, disk_errors, require_room
 from connectors.durable import Durable
 from connectors.failpoints import failpoint
-from connectors.journal_reader import JournalReader
+from connectors.journal_reader import Frames, JournalReader
 from connectors.positions import remember_position, sync_newest
 from connectors.segments import JournalError
 from connectors.slots import Slot
@@ -69,15 +69,6 @@ class PartitionStatus:
     stall_seconds_total: float = 0.0
     pauses: int = 0  # how often it waited to be in step again
     outage: str = ""  # why the epoch cannot end
-
-
-class Frames(Protocol):
-    """What the frames of a shard are read from, in order."""
-
-    position: int  # behind which it goes on
-
-    def read(self, frames_max: int) -> list[Frame]: ...
-    def close(self) -> None: ...
 
 
 def journalled(journal: Path, shard: str, position: int) -> Frames | None:
