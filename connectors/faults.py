@@ -71,6 +71,8 @@ def parse_faults(text: str) -> dict[str, Fault]:
             raise TapeError(f"fault {name!r} is named twice")
         if not 1 <= len(numbers) <= 2:
             raise TapeError(f"{part!r} is not name:probability or name:probability:seconds")
+        if len(numbers) == 2 and name not in SECONDS:
+            raise TapeError(f"{part!r}: {name} takes no seconds", hint=f"these do: {', '.join(SECONDS)}")
         try:
             probability, seconds, *_ = *map(float, numbers), SECONDS.get(name, 0.0)
         except ValueError:

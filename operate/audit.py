@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from connectors.venues import VENUES
+from operate.choice import Choice
 from operate.cli import Session
 from operate.numbers import Moment
 from operate.table import json_option, print_rows
@@ -44,7 +45,7 @@ class Since(Moment):
 @click.option(
     "--since", type=Since(), default=0, metavar="TIME", help="Only what came since then, or for so long: 1h."
 )
-@click.option("--venue", type=click.Choice(list(VENUES)), help="Only this venue.")
+@click.option("--venue", type=Choice(list(VENUES)), help="Only this venue.")
 @click.option("--deep", is_flag=True, help="Decode all frames again, and sum up all trades again: minutes.")
 @json_option
 @click.pass_context

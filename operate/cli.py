@@ -19,6 +19,7 @@ import click
 
 from connectors.errors import EXIT_COULD_NOT, TapeError, explain, unknown
 from operate import VERSION
+from operate.choice import Choice
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -156,7 +157,7 @@ class LazyGroup(click.Group):
 
 @click.group("tape", cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show tracebacks, log everything.")
-@click.option("--log-level", type=click.Choice(LOG_LEVELS, case_sensitive=False), help="How much to log.")
+@click.option("--log-level", type=Choice(LOG_LEVELS, case_sensitive=False), help="How much to log.")
 @click.option(
     "--config",
     type=click.Path(path_type=Path),

@@ -3,6 +3,8 @@
 import click
 from click.shell_completion import get_completion_class
 
+from operate.choice import Choice
+
 HOW = {
     "bash": 'eval "$(tape completion bash)"   in ~/.bashrc',
     "zsh": 'eval "$(tape completion zsh)"   in ~/.zshrc',
@@ -11,7 +13,7 @@ HOW = {
 
 
 @click.command("completion", epilog="\b\n" + "\n".join(HOW.values()))
-@click.argument("shell", type=click.Choice(list(HOW)))
+@click.argument("shell", type=Choice(list(HOW)))
 @click.pass_context
 def command(context: click.Context, shell: str) -> None:
     """Print the completion script of a shell."""

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 import click
 import msgspec
 
-from connectors.journal_reader import RECORDED_FRAMES, recorded
+from connectors.journal_reader import all_of, recorded
 from connectors.venues import VENUES
+from operate.choice import Choice
 from operate.cli import Session
 from operate.decode import KINDS, plain
 from operate.numbers import Moment
@@ -56,8 +57,8 @@ def of_journals(verb: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @command.command("list")
-@click.option("--venue", type=click.Choice(list(VENUES)), help="Only of this venue.")
-@click.option("--reason", type=click.Choice(get_args(Reason)), help="Only refused for this.")
+@click.option("--venue", type=Choice(list(VENUES)), help="Only of this venue.")
+@click.option("--reason", type=Choice(get_args(Reason)), help="Only refused for this.")
 @click.option("--since", type=Moment(), default=0, metavar="TIME", help="Only received from then on.")
 @click.option("--each", is_flag=True, help="A row for each, instead of a count by venue, stage and reason.")
 @of_journals
@@ -315,12 +316,7 @@ def kept(reader: "Reader", journal: Path, position: int) -> Iterator[list[Frame]
     from schemas.iceberg import TABLES
 
     table = reader.load(TABLES[Frame].name)
-    taken = KeptFrames(table, journal, journal.name, max(0, position - FRAMES_BEFORE))
-    try:
-        while found := taken.read(RECORDED_FRAMES):
-            yield found
-    finally:
-        taken.close()
+    return all_of(KeptFrames(table, journal, journal.name, max(0, position - FRAMES_BEFORE)))
 
 
 def judge(message_id: str, found: list[Message], batch: "Batch") -> Judgement:

@@ -14,6 +14,7 @@ from connectors.venues.decoding import dead_letter
 from connectors.venues.protocol import FRAME_BYTES_MAX, Decoded, Instrument, Instruments, Venue
 from connectors.venues.shipped import shipped_instruments
 from operate.numbers import Moment
+from operate.scope import venues
 from schemas import Control, DeadLetter, Frame, Quote, Trade
 
 # The longest frame that a venue may send, in base64, and its line's end. More is not kept in memory.
@@ -24,7 +25,7 @@ KINDS = {Trade: "trade", Quote: "quote", Control: "control", DeadLetter: "dead_l
 
 
 @click.command("decode")
-@click.argument("venue")
+@click.argument("venue", shell_complete=venues)
 @click.argument("frames", type=click.File("rb"), default="-", metavar="[FILE|-]")
 @click.option("--base64", "in_base64", is_flag=True, help="Each line is a frame in base64.")
 @click.option(

@@ -7,26 +7,21 @@ import click
 from connectors.errors import TapeError
 
 EXAMPLE = """\
-# Tapekeeper. Every key: `tape config schema`; what is in force: `tape config show --origin`.
+# Tapekeeper. Every table and key: `tape config schema`; what is in force: `tape config show --origin`.
+# A variable goes before this file: TAPE_MODE=simulated, TAPE_VENUES__KRAKEN__SHARDS=2.
 mode = "live"        # auto: live venues where one answers, else simulated · live · simulated
 data_dir = "data"    # live and simulated data are kept apart below it
-# A variable goes before this file: TAPE_MODE=simulated, TAPE_VENUES__KRAKEN__SHARDS=2.
 
-# Without `symbols`, or without its table, a venue's most traded ones are captured.
-[venues.binance]
+[venues.binance]     # without `symbols`, or without its table: the venue's most traded ones
 symbols = ["BTC-USDT", "ETH-USDT", "BNB-USDT"]
-
 [venues.kraken]
 symbols = ["BTC-USD", "ETH-USD"]
-
 [venues.coinbase]
 enabled = true       # false: leave this venue out
 symbols = ["BTC-USD", "ETH-USD"]
 
-# With brokers every record is published to Kafka too, as Avro.
-[kafka]
+[kafka]              # with brokers every record is published to Kafka too, as Avro
 bootstrap_servers = []    # such as ["localhost:9092"]; none: no Kafka
-registry_url = "http://localhost:8081"
 """
 
 

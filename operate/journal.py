@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from connectors.text import visible
+from operate.choice import Choice
 from operate.cli import Session
 from operate.table import json_option, print_rows
 from schemas.health import FrameKind
@@ -68,7 +69,7 @@ def stat(
 @which
 @click.option("--from", "position", type=click.IntRange(min=1), help="First position; else the oldest.")
 @click.option("--limit", type=click.IntRange(min=0), help="At most so many frames of a shard.")
-@click.option("--kind", type=click.Choice(get_args(FrameKind)), help="Only frames of this kind.")
+@click.option("--kind", type=Choice(get_args(FrameKind)), help="Only frames of this kind.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line.")
 def cat(
     session: Session,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from operate.audit import MICROSECONDS, UNITS, now
+from operate.choice import Choice
 from operate.cli import Session
 from operate.serve import keys_of
 from operate.table import json_option, print_rows
@@ -25,7 +26,7 @@ def command() -> None:
 @command.command("add")
 @click.argument("name")
 @click.option(
-    "--scope", "scopes", type=click.Choice(SCOPES), multiple=True, default=("read",), show_default=True,
+    "--scope", "scopes", type=Choice(SCOPES), multiple=True, default=("read",), show_default=True,
     help="What it is good for; may be said again.",
 )  # fmt: skip
 @click.option("--days", type=click.IntRange(1, 36_500), help="How long; else until it is revoked.")

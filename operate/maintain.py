@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from operate.choice import Choice
 from operate.table import json_option, print_rows
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ COLUMNS = ("task", "table", "what", "files", "rows", "bytes")
 
 
 @click.command("maintain")
-@click.argument("task", type=click.Choice([*SECONDS, "status", "all"]))
+@click.argument("task", type=Choice([*SECONDS, "status", "all"]))
 @click.option("--yes", is_flag=True, help="Do it; without it only shown.")
 @click.option("--schedule", is_flag=True, help="Go on for ever, each task at its interval; needs --yes.")
 @click.option("--live", "mode", flag_value="live", help="The tables of live data.")

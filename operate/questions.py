@@ -6,6 +6,7 @@ import click
 
 from operate.answers import Form, form_options, reader_of, show
 from operate.audit import Since
+from operate.choice import Choice
 from operate.cli import Session
 from operate.scope import symbol_option, venue_option
 from query.questions import QUESTIONS, Parameter, refuse_unknown
@@ -80,7 +81,7 @@ def option(name: str, parameter: Parameter) -> Any:
     return click.option(
         f"--{name.replace('_', '-')}",
         name,
-        type=click.Choice(parameter.choices) if parameter.choices else kind,
+        type=Choice(parameter.choices) if parameter.choices else kind,
         metavar=metavar,
         default=parameter.default,
         show_default=parameter.default is not None,

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 import click
 
 from operate.answers import reader_of
+from operate.choice import Choice
 from operate.cli import Session
 from operate.questions import scope_of
 from operate.scope import symbol_option, venue_option
 from operate.table import cell, json_option
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import pyarrow as pa
 
@@ -35,7 +36,7 @@ CELL_CHARACTERS_MAX = 100
 
 
 @click.command("tail")
-@click.option("--stage", type=click.Choice(list(STAGES)), default="trade", show_default=True, help="Which.")
+@click.option("--stage", type=Choice(list(STAGES)), default="trade", show_default=True, help="Which.")
 @venue_option
 @symbol_option
 @click.option("--tables", is_flag=True, help="Follow the tables, although Kafka is configured.")
@@ -74,9 +75,13 @@ def command(
 
 def of_tables(session: Session, stage: str, record_type: type, scope: "Scope") -> "Iterator[pa.Table]":
     """What lands in the tables and beside them."""
+    from query.files import Scope
     from query.follow import follow
+    from query.latest import symbols
 
     reader = reader_of(session)
+    if scope.symbol is not None:
+        doubt(session, scope.symbol, symbols(reader, Scope()).rows.column("symbol").to_pylist())
     click.echo(f"{'SIMULATED · ' if reader.simulated else ''}following {stage}s, Ctrl-C ends", err=True)
     return follow(reader, record_type, scope, lambda: time.sleep(LOOK_SECONDS))
 
@@ -91,6 +96,19 @@ def of_topics(session: Session, stage: str, record_type: type, scope: "Scope") -
     settings = session.settings()
     place = ",".join(settings.kafka.bootstrap_servers)
     exchanges = [scope.exchange] if scope.exchange else list(settings.enabled())
+    if scope.symbol is not None:
+        doubt(session, scope.symbol, ())
     landing = follow_topics(settings.kafka, record_type, exchanges, scope.symbol)
     click.echo(f"following {stage}s of Kafka at {place}, Ctrl-C ends", err=True)
     return (pa.Table.from_batches([to_arrow(record_type, records)]) for records in landing if records)
+
+
+def doubt(session: Session, symbol: str, stored: "Iterable[str]") -> None:
+    """Say that a symbol may never come; who captures it may have another configuration."""
+    from connectors.symbols import suggest_symbol
+
+    known = {one for venue in session.settings().enabled().values() for one in venue.symbols} | set(stored)
+    if symbol not in known:
+        meant = suggest_symbol(symbol, sorted(known))
+        suggestion = "" if meant == symbol else f"; did you mean {meant}?"
+        click.echo(f"nobody here captures {symbol}{suggestion}", err=True)

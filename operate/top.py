@@ -13,6 +13,7 @@ import click
 
 from operate.answers import reader_of
 from operate.board import MICROSECONDS, age
+from operate.choice import Choice
 from operate.cli import Session
 from operate.questions import scope_of
 from operate.scope import symbol_option, venue_option
@@ -47,7 +48,7 @@ Row = dict[str, Any]
 @click.command("top")
 @venue_option
 @symbol_option
-@click.option("--sort", type=click.Choice(list(SORTS)), default="venue", show_default=True, help="By what.")
+@click.option("--sort", type=Choice(list(SORTS)), default="venue", show_default=True, help="By what.")
 @json_option
 @click.pass_obj
 def command(session: Session, exchange: str | None, symbol: str | None, sort: str, as_json: bool) -> None:

@@ -24,6 +24,7 @@ def test_faults_are_read_from_text() -> None:
         ("drop:often", "not a number"),
         ("drop:nan", "a probability is 0 to 1"),
         ("drop:0.1,drop:0.2", "'drop' is named twice"),
+        ("drop:0.1:5", "drop takes no seconds"),
     ],
 )
 def test_what_is_no_fault_is_refused(text: str, why: str) -> None:

@@ -17,7 +17,7 @@ def test_the_file_is_short_commented_live_and_valid(
     assert capsys.readouterr() == ("", "wrote tape.toml\n")
     path = tmp_path / "tape.toml"
     text = path.read_text()
-    assert len(text.splitlines()) == 20
+    assert len(text.splitlines()) == 15
     assert text.count("#") >= 4
     assert load(path, {}).settings == Settings(mode="live")
 

@@ -16,6 +16,7 @@ from operate import cli
         (["top", "--symbol", "sol"], ["SOL-USD"]),
         (["run", "--symbols", "BTC-USD,kraken:so"], ["BTC-USD,kraken:SOL-USD"]),
         (["tail", "--symbol", "x"], []),
+        (["decode", "b"], ["binance"]),
     ],
 )
 def test_what_is_configured_is_offered(

@@ -63,3 +63,27 @@ def test_a_frame_has_no_symbol(
     monkeypatch.setenv("TAPE_DATA_DIR", str(kept.directory.parent))
     assert cli.run(["tail", "--stage", "frame", "--symbol", "BTC0-USDT"]) == 2
     assert "until it is decoded" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("symbol", "said"), [
+    ("btcusdt", "nobody here captures BTCUSDT; did you mean BTC-USDT?"),
+    ("BTC-USDX", "nobody here captures BTC-USDX"),
+    ("BTC-USDT", ""),  # configured
+    ("BTC0-USDT", ""),  # stored
+])  # fmt: skip
+def test_a_symbol_that_nobody_captures_is_doubted(
+    kept: Kept,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    symbol: str,
+    said: str,
+) -> None:
+    monkeypatch.setenv("TAPE_DATA_DIR", str(kept.directory.parent))
+
+    def enough(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("operate.tail.time.sleep", enough)
+    assert cli.run(["tail", "--symbol", symbol]) == 130
+    told = capsys.readouterr().err.splitlines()
+    assert told == [*([said] if said else []), "SIMULATED · following trades, Ctrl-C ends"]
