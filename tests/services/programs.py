@@ -6,6 +6,7 @@ Everything listens on free ports of this machine only and keeps its data where i
 import ctypes
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -14,7 +15,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 START_SECONDS = 60.0  # of a machine that does much else
@@ -96,14 +97,20 @@ PROGRAMS: Mapping[str, Callable[[], Path]] = {
 
 
 def free_ports(count: int) -> list[int]:
-    """So many ports that nobody listens on."""
-    taken = [socket.socket() for _ in range(count)]
-    for each in taken:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in taken]
-    for each in taken:
-        each.close()
-    return ports
+    """So many ports in a row that nobody listens on, and that the system gives nobody who asks for any."""
+    for first in random.SystemRandom().sample(PORTS, len(PORTS)):
+        with ExitStack() as taken:
+            try:
+                for port in range(first, first + count):
+                    taken.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return list(range(first, first + count))
+    raise NotHere(f"no {count} ports in a row are free")
+
+
+# Above those of well-known services; below those that Linux takes for whoever connects or asks for any.
+PORTS = range(12_000, 32_000)
 
 
 class Server:
