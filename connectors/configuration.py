@@ -206,8 +206,15 @@ def unknown_key(key: Key, model: type[Settings]) -> str:
     """What to say about a key that does not exist."""
     table = annotation_at(model, key[:-1]) if key[:-1] else model
     known = list(table.model_fields) if isinstance(table, type) and issubclass(table, BaseModel) else []
-    meant = nearest(key[-1], known)
-    return f"unknown key (did you mean {meant}?)" if meant else f"unknown key (known: {', '.join(known)})"
+    if meant := nearest(key[-1], known):
+        return f"unknown key (did you mean {meant}?)"
+    # TAPE_LOG_LEVEL for TAPE_LOG__LEVEL.
+    flat = {"_".join(each): each for each, _ in leaves(model().model_dump())} if len(key) == 1 else {}
+    if meant := nearest(key[-1], flat):
+        found = flat[meant]
+        variable = PREFIX + "__".join(found).upper()
+        return f"unknown key (did you mean {'.'.join(found)}, as a variable {variable}?)"
+    return f"unknown key (known: {', '.join(known)})"
 
 
 def suggested_item(key: Key, value: object) -> str:

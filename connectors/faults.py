@@ -61,26 +61,38 @@ class Fault:
 
 
 def parse_faults(text: str) -> dict[str, Fault]:
-    """Faults from `name:probability[:seconds],…`; raises TapeError for one that is not."""
+    """Faults from `name:probability[:seconds],…`; raises TapeError that says of each what is wrong."""
     faults: dict[str, Fault] = {}
+    problems: list[TapeError] = []
     for part in filter(None, (one.strip() for one in text.split(","))):
         name, *numbers = part.split(":")
-        if name not in FAULTS:
-            raise unknown("fault", name, FAULTS)
-        if name in faults:
-            raise TapeError(f"fault {name!r} is named twice")
-        if not 1 <= len(numbers) <= 2:
-            raise TapeError(f"{part!r} is not name:probability or name:probability:seconds")
-        if len(numbers) == 2 and name not in SECONDS:
-            raise TapeError(f"{part!r}: {name} takes no seconds", hint=f"these do: {', '.join(SECONDS)}")
         try:
-            probability, seconds, *_ = *map(float, numbers), SECONDS.get(name, 0.0)
-        except ValueError:
-            raise TapeError(f"{part!r} holds something that is not a number") from None
-        if not (0 <= probability <= 1 and 0 <= seconds < 1e9):
-            raise TapeError(f"{part!r}: a probability is 0 to 1, and seconds are not negative")
-        faults[name] = Fault(probability, seconds)
+            if name in faults:
+                raise TapeError(f"fault {name!r} is named twice")
+            faults[name] = parse_fault(part, name, numbers)
+        except TapeError as error:
+            problems.append(error)
+    if problems:
+        hints = [each.hint for each in problems if each.hint]
+        raise TapeError("; ".join(map(str, problems)), hint="; ".join(hints))
     return faults
+
+
+def parse_fault(part: str, name: str, numbers: list[str]) -> Fault:
+    """One of them, or TapeError."""
+    if name not in FAULTS:
+        raise unknown("fault", name, FAULTS)
+    if not 1 <= len(numbers) <= 2:
+        raise TapeError(f"{part!r} is not name:probability or name:probability:seconds")
+    if len(numbers) == 2 and name not in SECONDS:
+        raise TapeError(f"{part!r}: {name} takes no seconds", hint=f"these do: {', '.join(SECONDS)}")
+    try:
+        probability, seconds, *_ = *map(float, numbers), SECONDS.get(name, 0.0)
+    except ValueError:
+        raise TapeError(f"{part!r} holds something that is not a number") from None
+    if not (0 <= probability <= 1 and 0 <= seconds < 1e9):
+        raise TapeError(f"{part!r}: a probability is 0 to 1, and seconds are not negative")
+    return Fault(probability, seconds)
 
 
 def known_faults(text: str) -> str:

@@ -4,7 +4,7 @@ Only what is a mistake at every venue is refused here; which markets a venue has
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
 from connectors.errors import TapeError, nearest, unknown
@@ -54,14 +54,19 @@ def unswapped(symbol: str) -> str | None:
 
 
 def suggest_symbol(text: str, known: Iterable[str] = ()) -> str:
-    """The symbol that was most likely meant."""
+    """The symbol that was most likely meant; one to show how they are spelt where none comes close."""
     known = list(known) or sorted({symbol for symbols in SYMBOLS.values() for symbol in symbols})
+    return meant_symbol(text, known) or known[0]
+
+
+def meant_symbol(text: str, known: Sequence[str]) -> str | None:
+    """The symbol that was most likely meant, if any comes close."""
     plain = re.sub(r"[/_: ]", "-", text.strip().upper())
     if is_symbol(plain):
         return unswapped(plain) or plain
     joined = [symbol for symbol in known if symbol.replace("-", "") == plain]
     begun = [symbol for symbol in known if plain and symbol.startswith(f"{plain}-")]
-    return (joined + begun + [nearest(plain, known) or known[0]])[0]
+    return (joined + begun + [nearest(plain, known)])[0]
 
 
 def parse_symbols(text: str, configured: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:

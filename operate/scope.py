@@ -28,7 +28,8 @@ def chosen_symbols(context: click.Context, parameter: click.Parameter, incomplet
     """What may end a list of symbols, each perhaps behind its venue."""
     before, comma, last = incomplete.rpartition(",")
     venue, colon, begun = last.rpartition(":")
-    return [f"{before}{comma}{venue}{colon}{one}" for one in symbols(context, parameter, begun)]
+    names = [] if colon else [f"{name}:" for name in venues(context, parameter, begun)]
+    return [f"{before}{comma}{venue}{colon}{one}" for one in names + symbols(context, parameter, begun)]
 
 
 def configured() -> "Settings":

@@ -105,10 +105,10 @@ def of_topics(session: Session, stage: str, record_type: type, scope: "Scope") -
 
 def doubt(session: Session, symbol: str, stored: "Iterable[str]") -> None:
     """Say that a symbol may never come; who captures it may have another configuration."""
-    from connectors.symbols import suggest_symbol
+    from connectors.symbols import meant_symbol
 
     known = {one for venue in session.settings().enabled().values() for one in venue.symbols} | set(stored)
     if symbol not in known:
-        meant = suggest_symbol(symbol, sorted(known))
-        suggestion = "" if meant == symbol else f"; did you mean {meant}?"
+        meant = meant_symbol(symbol, sorted(known))
+        suggestion = "" if meant in (symbol, None) else f"; did you mean {meant}?"
         click.echo(f"nobody here captures {symbol}{suggestion}", err=True)

@@ -68,7 +68,7 @@ def scope_of(exchange: str | None, symbol: str | None, since: int | None, until:
 
 def refuse_unknown(reader: "Reader", scope: "Scope") -> None:
     """Nothing was found: say so if it is because there is no such symbol."""
-    from connectors.symbols import suggest_symbol
+    from connectors.symbols import meant_symbol
     from query.files import Scope as Anything
     from query.latest import symbols
 
@@ -76,7 +76,7 @@ def refuse_unknown(reader: "Reader", scope: "Scope") -> None:
         return
     known = symbols(reader, Anything(scope.exchange)).rows.column("symbol").to_pylist()
     if known and scope.symbol not in known:
-        meant = suggest_symbol(scope.symbol, sorted(set(known)))
+        meant = meant_symbol(scope.symbol, sorted(set(known)))
         if meant not in known:
             raise unknown("symbol", scope.symbol, sorted(set(known)))
         raise Unknown("symbol", scope.symbol, hint=f"did you mean {meant}?")

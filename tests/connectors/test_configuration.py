@@ -90,6 +90,11 @@ def test_a_table_in_a_variable_leaves_what_it_does_not_name(tmp_path: Path) -> N
         "TAPE_LAKE: lake.tag_day: unknown key (did you mean tag_days?)",
         "TAPE_METRICS: metrics: expected a table, got 9464",
     ]
+    with pytest.raises(SettingsError) as told:
+        load(file, {"TAPE_LOG_LEVEL": "debug"})
+    assert str(told.value) == (
+        "TAPE_LOG_LEVEL: log_level: unknown key (did you mean log.level, as a variable TAPE_LOG__LEVEL?)"
+    )
     told_by = {row[0]: row[1:] for row in load(file, {"TAPE_LAKE": '{"commit_seconds": 2}'}).rows()}
     assert told_by["lake.commit_seconds"] == (2.0, "TAPE_LAKE")
     assert told_by["lake.tag_days"] == (4, f"{file}:3")

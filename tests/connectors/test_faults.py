@@ -42,3 +42,13 @@ def test_settings_are_told_what_was_meant() -> None:
     assert known_faults("drop:0.1") == "drop:0.1"
     with pytest.raises(ValueError, match=r"unknown fault 'dorp' \(did you mean drop\?\)"):
         known_faults("dorp:0.1")
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    with pytest.raises(TapeError) as refused:
+        parse_faults("dorp:0.1,drop:0.1,cut:3")
+    assert (
+        str(refused.value)
+        == "unknown fault 'dorp'; 'cut:3': a probability is 0 to 1, and seconds are not negative"
+    )
+    assert refused.value.hint == "did you mean drop?"

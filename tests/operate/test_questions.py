@@ -80,6 +80,7 @@ def test_a_scope_is_said_in_words(kept: Kept, capsys: pytest.CaptureFixture[str]
         (["trades", "--symbol", "BTC0USDT"], "unknown symbol 'BTC0USDT'", "did you mean BTC0-USDT?"),
         (["latest", "--symbol", "SOL0-USTD"], "unknown symbol 'SOL0-USTD'", "did you mean SOL0-USDT?"),
         (["bars", "--interval", "5x"], "'5x' is no interval", "1s, 3m"),
+        (["gaps", "--symbol", "x"], "unknown symbol 'X'", "known: BTC0-USDT"),
         (["trades", "--as-of", "mian"], "unknown tag 'mian'", "did you mean main?"),
     ],
 )

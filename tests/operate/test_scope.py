@@ -15,6 +15,7 @@ from operate import cli
         (["simulate", "--venue", "c"], ["coinbase"]),
         (["top", "--symbol", "sol"], ["SOL-USD"]),
         (["run", "--symbols", "BTC-USD,kraken:so"], ["BTC-USD,kraken:SOL-USD"]),
+        (["run", "--symbols", "BTC-USD,k"], ["BTC-USD,kraken:"]),
         (["tail", "--symbol", "x"], []),
         (["decode", "b"], ["binance"]),
     ],

@@ -68,6 +68,7 @@ def test_a_frame_has_no_symbol(
 @pytest.mark.parametrize(("symbol", "said"), [
     ("btcusdt", "nobody here captures BTCUSDT; did you mean BTC-USDT?"),
     ("BTC-USDX", "nobody here captures BTC-USDX"),
+    ("x", "nobody here captures X"),
     ("BTC-USDT", ""),  # configured
     ("BTC0-USDT", ""),  # stored
 ])  # fmt: skip
