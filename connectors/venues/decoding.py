@@ -54,12 +54,14 @@ def spot_trades(
 
     `wires` have an id, a price and a quantity; `words` makes the vendor_data of instruments and wires.
     """
-    money = exact([wire.price for wire in wires], [wire.quantity for wire in wires])
+    prices, price_nanos = exact([wire.price for wire in wires], "price")
+    quantities, quantity_nanos = exact([wire.quantity for wire in wires], "quantity")
     ids = [wire.id for wire in wires]
     if len(frames) == 1:
-        return [*trades_of(frames, listed, ids, times, *money[:2], sides, words(listed, wires))]
+        return [*trades_of(frames, listed, ids, times, prices, quantities, sides, words(listed, wires))]
     symbols = [one.symbol for one in listed]
     received = [frame.received for frame in frames]
+    money = prices, quantities, price_nanos, quantity_nanos
     return [Run(frames, listed, symbols, received, ids, times, *money, sides, wires, words)]
 
 

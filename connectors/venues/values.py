@@ -18,11 +18,6 @@ TIME_WRITTEN_MAX = 10**30
 # A number with a point in it that is not longer fits decimal(38,18), wherever the point is.
 PLAIN_CHARACTERS_SURE = 19
 
-# A number in a message.
-Wire = str | msgspec.Raw
-# Prices and quantities as the venue wrote them, and in units of 10**-9.
-Money = tuple[Sequence[str], Sequence[str], list[int], list[int]]
-
 
 class Refused(Exception):
     """A message, or one record of it, that cannot be accepted; becomes a DeadLetter."""
@@ -63,30 +58,22 @@ def numbers(texts: Sequence[str], field: str) -> Sequence[str]:
     return [number(text, field) for text in texts]
 
 
-def exact(prices: Sequence[Wire], quantities: Sequence[Wire]) -> Money:
-    """The plain digits of as many prices as quantities, or Refused; and their nanos, if cheap.
+def exact(found: Sequence[str] | Sequence[msgspec.Raw], field: str) -> tuple[Sequence[str], list[int]]:
+    """The plain digits of each, or Refused; and their nanos, if cheap: where all have as many places.
 
-    To remember prices, which often repeat, costs more than to read them as soon as there are thousands.
+    To remember prices, which often repeat, costs more than this as soon as there are thousands of them.
     """
-    if isinstance(prices[0], msgspec.Raw):
+    if isinstance(found[0], msgspec.Raw):
         # A venue that writes numbers leaves their last noughts out.
-        tokens = cast("Sequence[msgspec.Raw]", prices), cast("Sequence[msgspec.Raw]", quantities)
-        return tokens_of_numbers(tokens[0], "price"), tokens_of_numbers(tokens[1], "quantity"), [], []
-    texts = cast("Sequence[str]", prices), cast("Sequence[str]", quantities)
-    count, parts = len(prices), [padded(each) for each in texts]
-    # The count finds a blank inside a text, as above.
-    if all(part.count(" ") == count for part in parts) and _nano_numbers(joined := "".join(parts)):
-        nanos = of_nanos(joined)
-        return *texts, nanos[:count], nanos[count:]
-    found = numbers(texts[0], "price"), numbers(texts[1], "quantity")
-    return *found, list(map(_known.__getitem__, found[0])), list(map(_known.__getitem__, found[1]))
-
-
-def padded(texts: Sequence[str]) -> str:
-    """Texts with nine places, and a blank, behind each point, where all have as many as the first."""
-    whole, _, places = texts[0].partition(".")
-    padding = "0" * (NANO_PLACES - len(places)) + " "
-    return padding.join(texts) + padding if places else whole
+        return tokens_of_numbers(cast("Sequence[msgspec.Raw]", found), field), []
+    texts = cast("Sequence[str]", found)
+    places = len(texts[0]) - texts[0].find(".") - 1
+    padding = "0" * (NANO_PLACES - places) + " "
+    joined = padding.join(texts) + padding
+    if places > 0 and _nano_numbers(joined) and joined.count(" ") == len(texts):
+        return texts, of_nanos(joined)
+    texts = numbers(texts, field)
+    return texts, list(map(_known.__getitem__, texts))
 
 
 _known = Nanos()

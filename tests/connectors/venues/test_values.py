@@ -127,26 +127,17 @@ def test_many_numbers_are_what_each_is_by_itself(seed: int) -> None:
             texts[chance.randrange(40)] = chance.choice(odd)
         wanted = [number(text, "price") for text in texts]
         known = Nanos()
-        usual = ["1.25000000"] * len(texts)
-        nanos = [known[text] for text in wanted], [known[text] for text in usual]
-        assert tuple(map(list, exact(texts, usual))) == (wanted, usual, *nanos)
-        assert tuple(map(list, exact(usual, texts))) == (usual, wanted, *nanos[::-1])
-        raws = [Raw(text.encode()) for text in texts]
-        assert tuple(map(list, exact(raws, raws))) == (wanted, wanted, [], [])
-        for bad in ("1_0", "\u0661", "1 1", "1.50000000 2.50000000", "", ".5", "5.", "NaN", "1" * 21 + ".5"):
-            for others in ([*texts, bad], [bad, *texts]):
-                for more in (usual[:1], others[:1], [""]):
-                    same = more * len(others)
-                    with pytest.raises(Refused, match="price is"):
-                        exact(others, same)
-                    with pytest.raises(Refused, match=r"quantity is" if more == usual[:1] else " is"):
-                        exact(same, others)
+        assert tuple(map(list, exact(texts, "price"))) == (wanted, [known[text] for text in wanted])
+        assert tuple(map(list, exact([Raw(text.encode()) for text in texts], "price"))) == (wanted, [])
+        for bad in ("1_0", "\u0661", "1 1", "", ".5", "5.", "NaN", "1" * 21 + ".5", "+1.5"):
+            with pytest.raises(Refused):
+                exact([*texts, bad], "price")
+            with pytest.raises(Refused):
+                exact([bad, *texts], "price")
         for bad in ('"1"', '"1 2"', "null", "[1, 2]", "1" * 21, "1." + "0" * 19, "1e30"):
-            odd_ones = [Raw(text.encode()) for text in (*texts, bad, *texts)]
-            with pytest.raises(Refused, match="price is"):
-                exact(odd_ones, raws + raws[:1] + raws)
-            with pytest.raises(Refused, match="quantity is"):
-                exact(raws + raws[:1] + raws, odd_ones)
+            raws = [Raw(text.encode()) for text in (*texts, bad, *texts)]
+            with pytest.raises(Refused):
+                exact(raws, "price")
 
 
 @pytest.mark.no_cover
