@@ -4,15 +4,17 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 import structlog
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from connectors.redis import FIELDS, Redis, key_of, rank_of
+from connectors.redis import FIELDS, Redis, key_of, newest_of, rank_of
 from connectors.settings import RedisSettings
 from connectors.slots import Store
 from connectors.source import Pulse
@@ -20,6 +22,7 @@ from schemas import Bar, Quote, Trade
 from schemas.run import records_of
 from tests.campaigns.recorded import record
 from tests.campaigns.running import batches
+from tests.schemas.anything import TRADE
 from tests.services.programs import Server, find_redis, free_ports, running
 
 PATIENCE_SECONDS = 30.0
@@ -62,15 +65,18 @@ def store(tmp_path: Path, seed: int) -> Store:
     return record(tmp_path, ("binance-0", "binance-1"), 1_500, seed)
 
 
+def sink_of(server: Server, store: Store, password: str = PASSWORD) -> Redis:
+    """One that has not begun."""
+    settings = RedisSettings.model_validate({"url": f"redis://127.0.0.1:{server.port}", "password": password})
+    return Redis(settings, store, stop=threading.Event(), logger=structlog.get_logger())
+
+
 @pytest.fixture
 def sinks(server: Server, store: Store) -> Iterator[Callable[..., Redis]]:
     made: list[Redis] = []
 
     def make(password: str = PASSWORD) -> Redis:
-        settings = RedisSettings.model_validate(
-            {"url": f"redis://127.0.0.1:{server.port}", "password": password}
-        )
-        made.append(Redis(settings, store, stop=threading.Event(), logger=structlog.get_logger()))
+        made.append(sink_of(server, store, password))
         made[-1].start()
         return made[-1]
 
@@ -139,6 +145,44 @@ def test_it_has_the_newest_of_each_symbol_and_who_listens_is_told(
     assert sum(sink.status().updates.values()) >= len(newest)
 
 
+def test_what_is_newest_is_so_by_the_venues_word_whenever_it_comes(
+    server: Server, store: Store, tmp_path: Path
+) -> None:
+    newest, before, old = (
+        replace(TRADE, timestamp=time_of, first_sequence=count)
+        for time_of, count in ((5, 9), (5, 8), (4, 99))
+    )
+    bar = next(one for one in expected(tmp_path, store).values() if type(one) is Bar)
+    revised = replace(bar, revision=bar.revision + 1)
+    for records in permutations((newest, before, old, revised, bar)):
+        at_once, one_by_one = sink_of(server, store), sink_of(server, store)
+        at_once.take(records)
+        for one in records:
+            one_by_one.take([one])
+        for sink in (at_once, one_by_one):
+            assert {each.record for each in sink._newest.values()} == {newest, revised}
+    assert newest_of([replace(newest, timestamp=6, origin="repair"), before]) == [before]
+
+
+def test_what_is_superseded_while_it_is_sent_is_sent_again(
+    empty: "redis.Redis", server: Server, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = sink_of(server, store)
+    newer = replace(TRADE, timestamp=TRADE.timestamp + 1, platform_sequence=8)
+    text = sink._text
+
+    def superseded(record: Trade) -> bytes:
+        sink.take([newer])
+        return text(record)
+
+    monkeypatch.setattr(sink, "_text", superseded)
+    sink.take([TRADE])
+    for position, waiting in ((7, 1), (8, 0)):
+        sink._send()
+        assert json.loads(empty.get(key_of(TRADE)) or "")["platform_sequence"] == position
+        assert sink.status().waiting == waiting
+
+
 def test_a_replay_turns_nothing_back_but_another_store_begins_anew(
     empty: "redis.Redis", sinks: Callable[..., Redis], store: Store, tmp_path: Path
 ) -> None:
@@ -150,6 +194,8 @@ def test_a_replay_turns_nothing_back_but_another_store_begins_anew(
     old, *_ = batches(tmp_path, store.slots)
     again.build_part("redis", store.slots[0].partition, None).write_batch([old])
     until(lambda: again.status().is_up and not again.status().waiting)
+    feed(again, tmp_path, store)  # up to the same record that is there
+    until(lambda: again._newest.keys() == newest.keys() and not again.status().waiting)
     assert {key: empty.get(key) for key in newest} == before
     assert sum(again.status().updates.values()) == 0
     again._store_id = "another"
