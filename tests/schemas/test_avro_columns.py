@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from msgspec.structs import replace
 
+from schemas import Bar
 from schemas.avro import encode
 from schemas.avro_columns import GROUP, LONG_MAX, encode_columns, encode_many, longs, unsigned, whole
 from tests.schemas.anything import EVERY_VERSION, TRADE, records
@@ -47,17 +48,22 @@ def test_numbers_are_what_avro_says(numbers: list[int]) -> None:
     assert whole(longs(numbers), len(numbers)) == [by_the_book(number) for number in numbers]
 
 
-def test_a_length_of_any_size_is_a_number() -> None:
-    long = replace(
-        TRADE, native_symbol="x" * 100_000, vendor_data=msgspec.json.encode({"a": "y" * 9_000}).decode()
+@pytest.mark.parametrize("size", [63, 64, 8_191, 8_192, 16_383, 16_384, 100_000])
+def test_a_length_of_any_size_is_a_number(size: int) -> None:
+    long, other = (
+        replace(TRADE, native_symbol=one * size, vendor_data=msgspec.json.encode({"a": one * size}).decode())
+        for one in "xy"
     )
-    assert encode_many([long, TRADE], 3) == [encode(long, 3), encode(TRADE, 3)]
+    for batch in ([long, TRADE], [long, other]):
+        assert encode_many(batch, 3) == [encode(one, 3) for one in batch]
     assert unsigned(2**70)[-1] < 0x80
 
 
-def test_one_number_may_be_in_columns_that_can_be_absent_and_in_others() -> None:
-    same = replace(TRADE, source_sequence=TRADE.platform_sequence)
-    assert encode_many([same, same], 3) == [encode(same, 3)] * 2
+@settings(max_examples=20, deadline=None)
+@given(records(Bar))
+def test_one_number_may_be_in_columns_that_can_be_absent_and_in_others(bar: Any) -> None:
+    same = replace(bar, missing=bar.trade_count)
+    assert encode_many([same], 1) == [encode(same, 1)]
 
 
 def test_nothing_is_nothing_and_a_prefix_stands_before_each() -> None:
@@ -106,6 +112,8 @@ TOO_LARGE = "beyond 64 bits|do not match"
         ({"price": "0.1234567890123456789"}, NO_NUMBER),
         ({"price": "100000000000000000000"}, NO_NUMBER),
         ({"price": "1\n2"}, NO_NUMBER),
+        ({"price": "1.00000000\n2.00000000"}, NO_NUMBER),  # two of as many places as the others have
+        ({"price": "1."}, NO_NUMBER),
         ({"price": ""}, NO_NUMBER),
         ({"price": "1_0"}, NO_NUMBER),
         ({"price": "\u0661"}, NO_NUMBER),
@@ -129,6 +137,7 @@ def test_what_the_schema_cannot_hold_is_refused_alone_and_among_others(
     for attempt in (
         lambda: encode(bad, 3),
         lambda: encode_many([bad], 3),
+        lambda: encode_many([TRADE, bad], 3),
         lambda: encode_many([TRADE, TRADE, TRADE, bad], 3),
     ):
         with pytest.raises(ValueError, match=why):
