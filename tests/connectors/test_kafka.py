@@ -193,6 +193,23 @@ def test_an_epoch_ends_without_brokers_and_its_messages_are_part_of_the_state(
     assert plain(found(settings, venue)) == plain(wanted((shard,), 80))
 
 
+def test_what_landed_without_an_answer_is_not_there_twice(
+    kafka: "Kafka", settings: KafkaSettings, venue: str
+) -> None:
+    shard = f"{venue}-0"
+    driven = Driven(through_proxy(settings, kafka), store_of(shard))
+    driven.write(1, 10)
+    driven.begun()
+    driven.settle()
+    lost = kafka.proxy.lost
+    kafka.proxy.lose_answer_to(topic_of(Trade, venue).encode())
+    driven.write(11, 40)
+    driven.settle()
+    assert kafka.proxy.lost == lost + 1
+    assert driven.sink.close(10)
+    assert plain(found(settings, venue)) == plain(wanted((shard,), 40))
+
+
 @pytest.mark.long
 def test_a_broker_that_is_killed_and_comes_back_costs_nothing(
     kafka: "Kafka", settings: KafkaSettings, venue: str, logged: list[Any], monkeypatch: pytest.MonkeyPatch
