@@ -293,6 +293,12 @@ def test_a_mode_that_was_not_set_is_noticed(scripted: Scripted, client: Registry
         client.prepare("a-value", SECOND)
 
 
+def test_the_schema_of_another_subject_is_refused(scripted: Scripted, client: Registry) -> None:
+    scripted.script = [Said(200, {**schema_text(), "subject": "b-value"})]
+    with pytest.raises(WrongAnswer, match="the schema of another subject"):
+        client.latest("a-value")
+
+
 def test_a_verdict_must_be_one(scripted: Scripted, client: Registry) -> None:
     scripted.script = [Said(200, {"is_compatible": "no"})]
     with pytest.raises(WrongAnswer, match="no verdict"):
