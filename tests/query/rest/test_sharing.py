@@ -43,6 +43,59 @@ def test_an_answer_is_made_again_once_it_is_old(monkeypatch: pytest.MonkeyPatch)
     assert asyncio.run(scene()) == [1, 1, 2]
 
 
+def test_while_an_answer_is_made_again_others_get_the_one_before_unless_it_is_too_old(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scene() -> None:
+        sharing, hold = Sharing[int](), asyncio.Event()
+
+        async def slow() -> int:
+            await hold.wait()
+            return 2
+
+        async def first() -> int:
+            return 1
+
+        async def nobody() -> int:
+            raise AssertionError("one is being made")
+
+        assert await sharing.get("a", first) == 1
+        monkeypatch.setattr(sharing_module, "FRESH_SECONDS", -1.0)
+        asks = asyncio.create_task(sharing.get("a", slow))
+        await asyncio.sleep(0)
+        assert await sharing.get("b", first) == 1  # and no other question takes it away
+        assert await sharing.get("a", nobody) == 1
+        assert not asks.done()
+        monkeypatch.setattr(sharing_module, "OLD_SECONDS", -1.0)
+        waits = asyncio.create_task(sharing.get("a", nobody))
+        await asyncio.sleep(0)
+        assert not waits.done()
+        hold.set()
+        assert [await asks, await waits] == [2, 2]
+        assert sharing._made["a"].before is None
+
+    asyncio.run(scene())
+
+
+def test_no_failure_stands_in_for_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        sharing = Sharing[int]()
+
+        async def fail() -> int:
+            raise ValueError("no")
+
+        async def slow() -> int:
+            await asyncio.sleep(0)
+            return 2
+
+        with pytest.raises(ValueError, match="no"):
+            await sharing.get("a", fail)
+        monkeypatch.setattr(sharing_module, "FRESH_SECONDS", -1.0)
+        assert await asyncio.gather(*(sharing.get("a", slow) for _ in range(3))) == [2, 2, 2]
+
+    asyncio.run(scene())
+
+
 def test_a_failure_comes_out_and_who_goes_away_takes_nothing_from_others() -> None:
     async def scene() -> None:
         sharing, hold = Sharing[int](), asyncio.Event()
