@@ -24,6 +24,7 @@ from connectors.journal import Journal
 from connectors.journal_reader import JournalReader
 from connectors.keeper import Keeper, KeeperStatus
 from connectors.resilience import BreakerState, Policy
+from connectors.turns import take_short_turns
 from connectors.venues.protocol import Instrument, Venue
 from schemas.health import ConnectionEvent
 
@@ -110,6 +111,7 @@ class Capture:
 
     def start(self) -> None:
         """Return once all journals are open and connecting has begun; raises what prevents that."""
+        take_short_turns()
         self.thread.start()
         self.started.wait()
         if self.failure is not None:

@@ -7,7 +7,6 @@ import asyncio
 import errno
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +16,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from connectors.errors import TapeError
+from connectors.turns import take_short_turns
 from query.rest.guard import is_loopback
 from query.rest.keys import Keys
 
@@ -31,9 +31,6 @@ CONNECTIONS_MAX = 512
 WAITING_MAX = 256
 # Whoever is being answered gets so long.
 STOP_SECONDS = 3
-# Who reads tables beside the loop lets it have its turn after so long. Python's own 5 ms, several turns a
-# request, made a hundred easy requests wait for one that is hard.
-TURN_SECONDS = 0.0005
 
 
 class ServeError(TapeError):
@@ -131,7 +128,7 @@ def serve(
     app: ASGIApp, listener: socket.socket, *, ready: Callable[[], None], stopping: Callable[[], None]
 ) -> None:
     """Answer until SIGINT or SIGTERM."""
-    sys.setswitchinterval(TURN_SECONDS)
+    take_short_turns()
     server_of(app, ready=ready, stopping=stopping).run([listener])
 
 
