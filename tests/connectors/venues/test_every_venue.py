@@ -8,10 +8,8 @@ venue may accept is in every.json. `<<x*1000>>` stands for a thousand x. A table
 import base64
 import json
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any, get_args
 
 import msgspec
@@ -25,33 +23,13 @@ from operate.decode import plain
 from schemas import Control, DeadLetter, Frame, Quote, Trade
 from schemas.health import FrameKind, Reason
 from schemas.run import records_of
+from tests.conformance.tables import DOCUMENTED_FILE, VENUES, table
 
 ROOT = Path(__file__).parents[3]
 RECEIVED = 1_795_253_400_000_000
 
-# docs/adding-a-venue.md is a venue too: its file and its table, as they stand there.
-PAGE = (ROOT / "docs" / "adding-a-venue.md").read_text(encoding="utf-8")
-(DOCUMENTED_FILE,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-(DOCUMENTED_TABLE,) = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
-
-
-def documented() -> Venue:
-    module = sys.modules["documented_venue"] = ModuleType("documented_venue")
-    exec(DOCUMENTED_FILE, module.__dict__)
-    venue = module.OKX
-    assert isinstance(venue, Venue)
-    return venue
-
-
-VENUES = {**REGISTERED, "okx": documented()}
 # Whose quotes we subscribe to; a venue may begin with trades.
 QUOTING = {"binance", "kraken", "coinbase"}
-
-
-def table(name: str) -> Any:
-    if name == "okx":
-        return json.loads(DOCUMENTED_TABLE)
-    return json.loads((ROOT / "tests" / "conformance" / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def test_the_documented_venue_is_as_short_as_any() -> None:
