@@ -29,6 +29,7 @@ from connectors.slots import Slot, Store
 from connectors.source import Pulse
 from connectors.topics import partition_of, prepare, topic_of, wanted_topics
 from schemas.avro import avro_schema
+from schemas.shards import exchange_of
 
 VERSION = 1
 
@@ -83,7 +84,7 @@ class Kafka(ShardSink[Any, State]):
     def start(self) -> None:
         """Begin to make topics and schemas ready; the engine need not wait for it."""
         properties = client_properties(self._settings, self.bus.said)
-        exchanges = {slot.shard.rpartition("-")[0] for slot in self._store.slots}
+        exchanges = {exchange_of(slot.shard) for slot in self._store.slots}
         ready = partial(made_ready, self._settings, exchanges, properties, self._logger)
         self.bus.start(ready, {**properties, "compression.type": self._settings.compression})
 
@@ -166,7 +167,7 @@ class KafkaPartition(StatefulSinkPartition[Any, State]):
         """See what is there already."""
         try:
             self._bus.has_begun(wait=True)
-            topics, count = self._bus.topics[self.shard.rpartition("-")[0]], self._partitions
+            topics, count = self._bus.topics[exchange_of(self.shard)], self._partitions
             places = [(topic.name, partition) for topic in topics.values() for partition in range(count)]
             self._landed = self._read_back(self.shard, {place: self._ends.get(place) for place in places})
             self.looked_at = self._landed.looked_at

@@ -18,6 +18,7 @@ from connectors.journal_reader import JournalReader
 from connectors.tokens import tokens_of
 from schemas import Frame
 from schemas.iceberg import TABLES
+from schemas.shards import exchange_of
 
 # Frames of one shard that are in memory at a time: some 60 MB.
 READ_POSITIONS = 100_000
@@ -35,7 +36,7 @@ class KeptFrames:
         self.position = position
         self._published = published(table, shard, end, position + 1)
         beyond = max(end, position)
-        self._journal = JournalReader(journal, exchange=venue(shard), shard=shard, position=beyond)
+        self._journal = JournalReader(journal, exchange=exchange_of(shard), shard=shard, position=beyond)
 
     def read(self, frames_max: int) -> list[Frame]:
         """The next frames, at most so many; of the table and of the journal never at once."""
@@ -110,9 +111,4 @@ def whole(bound: bytes) -> int:
 
 def own(shard: str) -> str:
     """The filter for a shard's rows."""
-    return f"exchange = '{venue(shard)}' and shard = '{shard}'"
-
-
-def venue(shard: str) -> str:
-    """The venue that a shard is of."""
-    return shard.rpartition("-")[0]
+    return f"exchange = '{exchange_of(shard)}' and shard = '{shard}'"

@@ -15,6 +15,7 @@ from connectors.settings import CaptureSettings, Settings
 from connectors.venues import VENUES
 from connectors.venues.protocol import Instrument, Venue
 from connectors.venues.shipped import shipped_instruments
+from schemas.shards import shard_name
 
 
 def policy_of(capture: CaptureSettings) -> Policy:
@@ -37,7 +38,9 @@ def venues_of(settings: Settings) -> list[Venue]:
 def shard_names(settings: Settings) -> list[str]:
     """Every shard of the settings, in an order that does not change while venues and counts do not."""
     return [
-        f"{name}-{number}" for name, chosen in settings.enabled().items() for number in range(chosen.shards)
+        shard_name(name, number)
+        for name, chosen in settings.enabled().items()
+        for number in range(chosen.shards)
     ]
 
 
@@ -52,11 +55,11 @@ def plan_shards(settings: Settings, venues: Sequence[Venue], directory: Path, lo
     return [
         ShardPlan(
             venue=venue,
-            shard=f"{venue.name}-{number}",
+            shard=shard_name(venue.name, number),
             instruments=tuple(
                 each for each in found[venue.name] if shard_of(each.symbol, chosen.shards) == number
             ),
-            directory=directory / "journal" / f"{venue.name}-{number}",
+            directory=directory / "journal" / shard_name(venue.name, number),
             connections=chosen.connections,
         )
         for venue in venues

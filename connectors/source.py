@@ -26,6 +26,7 @@ from connectors.positions import remember_position, sync_newest
 from connectors.segments import JournalError
 from connectors.slots import Slot
 from schemas import Frame
+from schemas.shards import exchange_of
 
 VERSION = 1
 
@@ -75,7 +76,7 @@ def journalled(journal: Path, shard: str, position: int) -> Frames | None:
     """What its journal has behind a position; None where there is no journal yet."""
     if not journal.exists():
         return None
-    return JournalReader(journal, exchange=shard.rpartition("-")[0], shard=shard, position=position)
+    return JournalReader(journal, exchange=exchange_of(shard), shard=shard, position=position)
 
 
 @dataclass(frozen=True, kw_only=True)

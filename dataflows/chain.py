@@ -13,6 +13,7 @@ from dataflows.steps.decode import Decode
 from dataflows.steps.duplicates import DropDuplicates
 from dataflows.steps.gaps import DetectGaps
 from dataflows.steps.validate import Validate
+from schemas.shards import exchange_of
 
 
 class Chain(NamedTuple):
@@ -29,7 +30,7 @@ def chain(venues: Mapping[str, Venue], tell: Tell = lambda *_: None) -> Chain:
     """The steps for the shards of these venues; `tell` hears of open holes."""
 
     def venue(shard: str) -> Venue:
-        return venues[shard.rpartition("-")[0]]
+        return venues[exchange_of(shard)]
 
     def decode(shard: str, state: Any | None) -> Step:
         speaks = venue(shard)

@@ -26,6 +26,7 @@ from dataflows.steps.gaps import OpenHole
 from schemas import Bar, Control, DeadLetter, Gap, Quote, StaleWindow, Trade
 from schemas.health import FrameKind, Reason
 from schemas.run import Run
+from schemas.shards import exchange_of
 
 LATENESS = LATENESS_SECONDS * MICROSECONDS
 # A gauge for each symbol is worth its series up to here; beyond, the stalest of the others stands for them.
@@ -175,7 +176,7 @@ class Metrics(Collector):
         """An epoch of the shard has become durable."""
         with self._lock:
             self._durable[shard] = self._clock()
-            self._counts["tape_epochs_total", venue_of(shard), shard] += 1
+            self._counts["tape_epochs_total", exchange_of(shard), shard] += 1
 
     def collect(self) -> Iterator[Any]:
         """The families of this moment."""
@@ -286,7 +287,7 @@ class Metrics(Collector):
         for partition in self.partitions():
             since = self._durable.get(partition.shard, self._began)
             last = written.get(partition.shard)
-            place = venue_of(partition.shard), partition.shard
+            place = exchange_of(partition.shard), partition.shard
             yield from labelled(place, partition_samples(partition, last, seconds(now - since)))
         for samples in self.outputs:
             yield from samples()
@@ -355,7 +356,7 @@ def labelled(first: tuple[str, ...], samples: Iterable[Sample]) -> Iterator[Samp
 def by_venue(holes: dict[str, tuple[int, int]]) -> dict[str, list[tuple[int, int]]]:
     found: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
     for shard, counted in list(holes.items()):
-        found[venue_of(shard)].append(counted)
+        found[exchange_of(shard)].append(counted)
     return found
 
 
@@ -366,10 +367,6 @@ def family(name: str) -> Any:
         return HistogramMetricFamily(name, meaning, labels=labels)
     kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
     return kind(name, meaning, labels=labels)
-
-
-def venue_of(shard: str) -> str:
-    return shard.rpartition("-")[0]
 
 
 def seconds(microseconds: int) -> float:

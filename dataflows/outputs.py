@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from dataflows.metrics import Sample, venue_of
+from dataflows.metrics import Sample
+from schemas.shards import exchange_of
 
 if TYPE_CHECKING:
     from connectors.kafka import KafkaStatus
@@ -20,11 +21,11 @@ def kafka_samples(kafka: "KafkaStatus") -> Iterator[Sample]:
     for topic, number in bus.acknowledged.items():
         yield "tape_kafka_messages_total", (topic,), number
     for shard, (waiting, taken) in bus.queued.items():
-        place = venue_of(shard), shard
+        place = exchange_of(shard), shard
         yield "tape_kafka_queue_messages", place, waiting
         yield "tape_kafka_queue_bytes", place, taken
     for shard, own in kafka.shards.items():
-        place = venue_of(shard), shard
+        place = exchange_of(shard), shard
         yield "tape_kafka_position", place, own.acknowledged
         yield "tape_kafka_read_back_total", place, own.looked_at
         yield "tape_kafka_repeats_total", place, own.repeats

@@ -44,6 +44,7 @@ from dataflows.observation import Observation
 from dataflows.recovery import EPOCH_SECONDS, Command, adopt, arrange, command
 from dataflows.steps.batch import batch_of
 from dataflows.summary import Summary
+from schemas.shards import exchange_of
 
 if TYPE_CHECKING:
     from connectors.kafka import Kafka
@@ -310,7 +311,7 @@ class Process:
 
 def only(settings: Settings, shards: Iterable[str]) -> Settings:
     """The settings with only the venues that these shards are of."""
-    names = {shard.rpartition("-")[0] for shard in shards}
+    names = {exchange_of(shard) for shard in shards}
     venues = {
         name: venue.model_copy(update={"enabled": name in names}) for name, venue in settings.venues.items()
     }

@@ -10,6 +10,7 @@ from connectors.sink import ShardSink
 from connectors.slots import Slot
 from dataflows.engine import Item
 from dataflows.steps.batch import Batch
+from schemas.shards import exchange_of
 
 # What is said of a venue, and the counts of batches that each sums up: one, or all that begin so.
 WORDS = {
@@ -36,7 +37,7 @@ class Summary(ShardSink[Item, int]):
     @said_first
     def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> "SummaryPartition":
         """One shard's."""
-        venue = self._slots[for_part].shard.rpartition("-")[0]
+        venue = exchange_of(self._slots[for_part].shard)
         return SummaryPartition(for_part, self.totals[venue], self._observe)
 
     def lines(self) -> Iterable[str]:

@@ -17,6 +17,7 @@ from operate.choice import Choice
 from operate.cli import Session
 from operate.numbers import Moment
 from operate.table import json_option, print_rows
+from schemas.shards import exchange_of
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -59,7 +60,7 @@ def command(context: click.Context, since: int, venue: str | None, deep: bool, a
     settings = session.settings()
     directory = store_of(settings)
     began = now()
-    asked = Asked(lambda shard: venue in (None, shard.rpartition("-")[0]), since, limited=venue is not None)
+    asked = Asked(lambda shard: venue in (None, exchange_of(shard)), since, limited=venue is not None)
     catalog = catalog_of(settings, directory)
     found = audit(catalog, directory, asked, deep=deep, now=began, topics=settings.kafka)
     if not since and venue is None:

@@ -24,6 +24,7 @@ from connectors.errors import EXIT_FAILED, TapeError
 from connectors.text import visible
 from operate.numbers import FiniteRange
 from operate.scope import chosen_symbols
+from schemas.shards import exchange_of
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -244,7 +245,7 @@ def watch(settings: "Settings", directory: Path) -> "tuple[Board, Callable[[], N
 
     readers = []
     for shard in shard_names(settings):
-        journal, exchange = directory / "journal" / shard, shard.rpartition("-")[0]
+        journal, exchange = directory / "journal" / shard, exchange_of(shard)
         position = newest_position(journal) if journal.exists() else 0
         readers.append(JournalReader(journal, exchange=exchange, shard=shard, position=position))
     enabled = settings.enabled().items()

@@ -23,6 +23,7 @@ from query.reader import AsOf, Reader
 from query.view import View
 from schemas import Bar, Trade
 from schemas.fields import MONEY_PRECISION, MONEY_SCALE
+from schemas.shards import exchange_of
 
 SECOND = 1_000_000
 UNITS = {"s": SECOND, "m": 60 * SECOND, "h": 3_600 * SECOND, "d": 86_400 * SECOND}
@@ -149,11 +150,6 @@ def exchanges(view: View, scope: Scope) -> list[str]:
     """Whose rows can be meant."""
     present = {exchange_of(shard) for shard in tokens_of(view.table)}
     return sorted(present if scope.exchange is None else present & {scope.exchange})
-
-
-def exchange_of(shard: str) -> str:
-    """Whose journal it is."""
-    return shard.rpartition("-")[0]
 
 
 def ways(scope: Scope, since: Mapping[str, int], time: str) -> list[Wanted]:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 import pyarrow as pa
 from msgspec import Struct
 
-from query.bars import exchange_of
 from query.files import Between, Scope, Wanted, only
 from query.reader import Reader
 from query.view import View
 from schemas.iceberg import TABLES
+from schemas.shards import exchange_of
 
 
 class Follower:

@@ -9,12 +9,13 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from query.answer import Answer
-from query.bars import QUIET, UNITS, exchange_of, exchanges
+from query.bars import QUIET, UNITS, exchanges
 from query.files import Between, Scope, Wanted, only
 from query.reader import AsOf, Reader
 from query.view import View, moment
 from schemas import Bar, Trade
 from schemas.iceberg import arrow_schema
+from schemas.shards import exchange_of
 
 # A symbol that was not traded for so long before the newest trade has no latest price.
 LATEST = 7 * UNITS["d"]

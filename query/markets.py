@@ -7,12 +7,13 @@ from msgspec.structs import replace
 
 from connectors.tokens import tokens_of
 from query.answer import Answer
-from query.bars import UNITS, exchange_of
+from query.bars import UNITS
 from query.files import Scope
 from query.latest import latest
 from query.missing import gaps_of
 from query.reader import Reader
 from schemas import Frame, Gap, Trade
+from schemas.shards import exchange_of
 
 # Long enough to be steady, short enough to show a burst.
 RATE = 10 * UNITS["s"]

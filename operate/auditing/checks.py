@@ -16,6 +16,7 @@ from operate.auditing.findings import NAMED_MAX, Finding, Offences, judged, unch
 from operate.auditing.runs import Range, account, size, told, without
 from schemas import DeadLetter, Frame, Gap, Quote, Trade
 from schemas.iceberg import TABLES
+from schemas.shards import exchange_of
 
 # Frames of our own are counted by kind; of the others only how many they are.
 OWN_KINDS = ("repair", "metadata", "connection", "tick", "outcome")
@@ -267,9 +268,7 @@ def metrics_agree(facts: Facts) -> Finding:
     offences, counts, unknown = Offences(), 0, set[str]()
     for closing in facts.closings:
         for venue, said in closing.counted.items():
-            lives = {
-                shard: life for shard, life in closing.shards.items() if shard.rpartition("-")[0] == venue
-            }
+            lives = {shard: life for shard, life in closing.shards.items() if exchange_of(shard) == venue}
             after = {shard: counts_at(facts, shard, life.position) for shard, life in lives.items()}
             if not all(after.values()):
                 unknown.add(venue)

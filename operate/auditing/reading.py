@@ -39,6 +39,7 @@ from operate.auditing.runs import Range
 from operate.journal import findings
 from schemas import Frame, Gap
 from schemas.iceberg import TABLES
+from schemas.shards import exchange_of
 
 # Below the store's directory.
 JOURNALS = "journal"
@@ -252,7 +253,7 @@ def take_rows(catalog: Catalog, found: Opened, facts: Facts) -> None:
     table, collector = facts.table(record_type), facts.rows.of(record_type)
     whole = record_type is Gap  # how one ended is told by rows that may be far from each other
     floor = 0 if whole else min((facts.start(shard).position for shard in table.tokens), default=0)
-    exchanges = {shard.rpartition("-")[0] for shard in table.tokens}
+    exchanges = {exchange_of(shard) for shard in table.tokens}
     strangers: dict[str, Offences] = {}
     for file in found.files:
         foreign = file.exchange not in exchanges

@@ -16,7 +16,7 @@ from msgspec import Struct
 from pyiceberg.catalog import Catalog
 
 from connectors.journal_reader import JournalReader
-from connectors.kept_frames import published, venue
+from connectors.kept_frames import published
 from connectors.segments import JournalError, first_position, segment_paths
 from connectors.venues import VENUES
 from dataflows.chain import chain
@@ -28,6 +28,7 @@ from operate.auditing.reading import Opened, batches, between, by_shard
 from schemas import Bar, Frame, StaleWindow
 from schemas.iceberg import TABLES, arrow_schema, table_columns, to_arrow
 from schemas.run import records_of
+from schemas.shards import exchange_of
 
 # Frames that go through the steps at a time.
 BATCH_FRAMES = 2_000
@@ -196,7 +197,7 @@ def journalled(directory: Path, shard: str) -> Iterator[Frame]:
     if not paths:
         return
     position = first_position(paths[0]) - 1
-    reader = JournalReader(directory, exchange=venue(shard), shard=shard, position=position)
+    reader = JournalReader(directory, exchange=exchange_of(shard), shard=shard, position=position)
     try:
         while frames := reader.read(BATCH_FRAMES):
             yield from frames

@@ -25,6 +25,7 @@ from operate.auditing.findings import Finding, Offences, judged
 from operate.auditing.reading import Opened, batches
 from schemas import DeadLetter, Gap, Quote, Trade
 from schemas.iceberg import TABLES
+from schemas.shards import exchange_of
 
 CHECKED = (Trade, Quote, Gap, DeadLetter)
 MICROSECONDS = 1_000_000
@@ -67,7 +68,7 @@ def published(
 ) -> Finding:
     """A11."""
     offences, looked, waiting, repeats = Offences(), 0, 0, 0
-    exchanges = sorted({shard.rpartition("-")[0] for shard in facts.shards()})
+    exchanges = sorted({exchange_of(shard) for shard in facts.shards()})
     partitions = {topic.wanted.name: topic.partitions for topic in found_topics(settings, exchanges)}
     for exchange in exchanges:
         for record_type in CHECKED:
