@@ -34,8 +34,6 @@ __all__ = ["Capture", "CaptureStatus", "KeeperStatus", "ShardPlan", "ShardStatus
 MEMORY_PAUSE_PART = 0.8
 # Trades and quotes: what one instrument takes of a venue's limit of streams on a connection.
 STREAMS_PER_INSTRUMENT = 2
-# Microseconds by which a clock may have been put back before it is worth a word.
-CLOCK_BEHIND_MAX = 1_000_000
 # How long `stop` waits for the disk before it says what was not written.
 FINISH_SECONDS = 2.0
 
@@ -183,9 +181,9 @@ class Capture:
             why = "a crash left it unfinished, and nothing says that it was durable"
             logger.warning("end of the journal dropped", bytes=journal.torn, why=why)
         newest = newest_time(plan, journal.next_position - 1)
-        if newest > self.clock() + CLOCK_BEHIND_MAX:
-            logger.warning("the clock is behind the journal", seconds=(newest - self.clock()) // 1_000_000)
-        intake = Intake(journal, policy=self.policy, clock=self.clock, logger=logger, newest=newest)
+        intake = Intake(
+            journal, policy=self.policy, clock=self.clock, steady=steady, logger=logger, newest=newest
+        )
         started = ConnectionEvent("started", intake.own)
         intake.note("connection", msgspec.json.encode(started))
         intake.note("metadata", msgspec.json.encode(plan.instruments))
@@ -300,3 +298,8 @@ def resident_bytes() -> int:
 
 
 PAGE_BYTES = 4096
+
+
+def steady() -> int:
+    """Microseconds that nobody puts back; they begin anywhere."""
+    return time.monotonic_ns() // 1_000

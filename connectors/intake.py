@@ -24,6 +24,8 @@ ENTRY_BYTES = 200
 BATCH_FRAMES_MAX = 4_096
 # Reading goes on when the queue is down to this part, not at each frame that leaves.
 RESUME_PART = 0.5
+# Microseconds by which a clock may have been put back before it is worth a word.
+CLOCK_BEHIND_MAX = 1_000_000
 
 
 class Writes(Protocol):
@@ -62,12 +64,23 @@ class Intake:
     """The queue of one shard and its way into the journal."""
 
     def __init__(
-        self, journal: Writes, *, policy: Policy, clock: Callable[[], int], logger: Any, newest: int = 0
+        self,
+        journal: Writes,
+        *,
+        policy: Policy,
+        clock: Callable[[], int],
+        steady: Callable[[], int],
+        logger: Any,
+        newest: int = 0,
     ) -> None:
-        """`newest` is the time of the journal's last frame, behind which a clock put back does not go."""
+        """`newest` is the time of the journal's last frame, behind which a clock put back does not go.
+
+        `clock` says what time it is, `steady` how time goes by, both in microseconds.
+        """
         self.journal = journal
         self.policy = policy
-        self.wall = clock
+        self.wall, self.steady = clock, steady
+        self.ahead: tuple[int, int] | None = None  # since when by `steady`, and what time it was then
         self.logger = logger
         self.entries: list[Entry] = []
         self.bytes = 0
@@ -86,8 +99,20 @@ class Intake:
         self.own_number = 0
 
     def clock(self) -> int:
-        """The time in microseconds, never going back."""
-        self.last_time = max(self.last_time, self.wall())
+        """The time in microseconds, never going back; where the clock was, it goes on at half its speed."""
+        wall = self.wall()
+        if wall >= self.last_time:
+            self.last_time, self.ahead = wall, None
+            return wall
+        # Standing still until the clock is here again, no deadline would pass: nothing would be repaired.
+        now = self.steady()
+        if self.ahead is None:
+            self.ahead = now, self.last_time
+            if self.last_time - wall > CLOCK_BEHIND_MAX:
+                behind = (self.last_time - wall) // 1_000_000
+                self.logger.warning("the clock is behind the journal", seconds=behind)
+        since, time = self.ahead
+        self.last_time = max(self.last_time, time + (now - since) // 2)
         return self.last_time
 
     def new_connection(self) -> int:

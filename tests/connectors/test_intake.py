@@ -71,11 +71,17 @@ def lines() -> Any:
         yield captured
 
 
-def open_intake(directory: Path, policy: Policy, clock: Any = lambda: 7, disk: Disk | None = None) -> Intake:
+def open_intake(
+    directory: Path,
+    policy: Policy,
+    clock: Any = lambda: 7,
+    disk: Disk | None = None,
+    steady: Any = lambda: 0,
+) -> Intake:
     journal = Journal.open(
         directory, exchange="binance", shard="binance-0", now=0, open_file=(disk or Disk()).open
     )
-    return Intake(journal, policy=policy, clock=clock, logger=structlog.get_logger())
+    return Intake(journal, policy=policy, clock=clock, steady=steady, logger=structlog.get_logger())
 
 
 def frames(directory: Path) -> list[Frame]:
@@ -121,6 +127,34 @@ def test_time_never_goes_back_and_connections_only_rise(tmp_path: Path, policy: 
         return times, connections
 
     assert asyncio.run(main()) == ([200, 200, 200, 300], [100, 300, 301])
+
+
+def test_time_goes_on_at_half_its_speed_where_the_clock_was_put_back_until_it_is_here_again(
+    tmp_path: Path, policy: Policy, lines: Any
+) -> None:
+    second, minute = 1_000_000, 60_000_000
+
+    async def main() -> list[int]:
+        begun, moments = 10 * minute, [0]
+
+        def wall() -> int:
+            return begun + moments[-1] - (5 * minute if moments[-1] >= minute else 0)
+
+        intake = open_intake(tmp_path, policy, wall, steady=lambda: 77 + moments[-1])
+        times = []
+        for moment in (0, minute - second, minute, 3 * minute, 5 * minute, 12 * minute, 16 * minute):
+            moments.append(moment)
+            times.append(intake.clock() - begun)
+        intake.journal.close()
+        return times
+
+    found = asyncio.run(main())
+    assert found[:2] == [0, minute - second]
+    assert found[2] == minute - second
+    assert found[3:5] == [2 * minute - second, 3 * minute - second]
+    assert found[5:] == [7 * minute, 11 * minute]  # the clock is ahead again
+    told = [line["seconds"] for line in lines if line["event"] == "the clock is behind the journal"]
+    assert told == [299]
 
 
 def test_frames_of_our_own_are_numbered_densely_and_no_time_goes_back(tmp_path: Path, policy: Policy) -> None:
