@@ -10,6 +10,9 @@ def main() -> None:
     if len(sys.argv) != 3:
         sys.exit("usage: python -m benchmarks.compare OLD_FOLDER NEW_FOLDER")
     old, new = (Path(folder) for folder in sys.argv[1:])
+    for folder in (old, new):
+        if not any(folder.glob("*.json")):
+            sys.exit(f"no figures in {folder}: `make bench` writes some")
     for path in sorted(new.glob("*.json")):
         before = json.loads((old / path.name).read_text()) if (old / path.name).exists() else {}
         for name, value in json.loads(path.read_text()).items():

@@ -34,6 +34,11 @@ def test_two_runs_are_compared_by_the_figures_that_both_have(tmp_path: Path) -> 
         (tmp_path / folder / "capture.json").write_text(json.dumps(figure))
     done = run("benchmarks.compare", str(tmp_path / "old"), str(tmp_path / "new"))
     assert done.stdout.split() == ["frames_per_second", "200", "300", "1.50x"]
+    done = run("benchmarks.compare", str(tmp_path / "gone"), str(tmp_path / "new"))
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"no figures in {tmp_path / 'gone'}: `make bench` writes some\n",
+    )
 
 
 def test_a_benchmark_that_does_not_exist_is_told() -> None:
