@@ -26,10 +26,16 @@ ADVICE = {
     errno.ENOENT: "something removed it meanwhile: look whether its disk is still mounted",
     errno.ENOTDIR: "name a directory",
     errno.EISDIR: "something made a directory where a file belongs: move it away",
-    errno.ESTALE: "mount it again",
-    errno.ENODEV: "mount it again",
     errno.EMFILE: "raise the limit on open files (ulimit -n)",
     errno.ENFILE: "raise the system's limit on open files",
+}
+
+# A disk of another machine that hangs or has gone, one that was pulled out, a damaged one; not every system
+# knows all of these.
+GONE = ("ESTALE", "ENODEV", "ENXIO", "ENOTCONN", "ETIMEDOUT", "EREMOTEIO", "EHOSTDOWN")
+ADVICE |= {number: "mount it again" for number, name in errno.errorcode.items() if name in GONE}
+ADVICE |= {
+    number: "check the file system (fsck)" for number, name in errno.errorcode.items() if name == "EUCLEAN"
 }
 
 # What the engine's snapshots of one epoch take of its disk: several times a large store's state.

@@ -66,12 +66,14 @@ class Board:
         self.markets = {market: Market() for market in markets}
         self.instruments: dict[str, Mapping[str, Instrument]] = {}
         self.connections: dict[str, str] = {}  # by shard: how its newest connection stands
+        self.newest: dict[str, int] = {}  # by shard: when its last frame was journalled
         self.frames = 0
         self.dead_letters = 0
 
     def take(self, frame: Frame) -> None:
         """Count one frame and what it holds."""
         self.frames += 1
+        self.newest[frame.shard] = frame.received
         if frame.kind == "metadata":
             self.instruments[frame.shard] = listed_instruments(frame.payload)
         elif frame.kind == "connection":
@@ -88,9 +90,11 @@ class Board:
         elif isinstance(record, DeadLetter):
             self.dead_letters += 1
 
-    def warnings(self) -> list[str]:
-        """What is not as it should be."""
-        return [f"{self.dead_letters:,} dead letters"] if self.dead_letters else []
+    def warnings(self, now: int) -> list[str]:
+        """What is not as it should be: ticks come each second, so without any it is us who do not write."""
+        ages = {shard: (now - newest) // MICROSECONDS for shard, newest in sorted(self.newest.items())}
+        found = [f"{shard} journals nothing · {age} s" for shard, age in ages.items() if age >= STALE_SECONDS]
+        return found + ([f"{self.dead_letters:,} dead letters"] if self.dead_letters else [])
 
     def market(self, record: Trade | Quote) -> Market:
         return self.markets.setdefault((record.exchange, record.symbol), Market())

@@ -279,7 +279,8 @@ def show(shown: Shown, draw: Draw, until: End) -> bool:
         shown.look()
         if shown.api is not None:
             shown.api.look()
-        draw(headline(shown), shown.board.rows(time.time_ns() // 1000))
+        now = time.time_ns() // 1000
+        draw(headline(shown, now), shown.board.rows(now))
     by_itself = shown.flow.poll() is not None
     shown.flow.terminate()
     return by_itself
@@ -354,9 +355,9 @@ def print_lines(title: str, rows: list[dict[str, object]]) -> None:
     sys.stdout.flush()
 
 
-def headline(shown: Shown) -> str:
+def headline(shown: Shown, now: int) -> str:
     """What a person should know before he reads the rows."""
     board = shown.board
     states = [f"{shard} {state}" for shard, state in sorted(board.connections.items())]
     states += [shown.api.address] if shown.api is not None and shown.api.address else []
-    return " · ".join([shown.kind.upper(), *states, f"{board.frames:,} frames", *board.warnings()])
+    return " · ".join([shown.kind.upper(), *states, f"{board.frames:,} frames", *board.warnings(now)])

@@ -403,7 +403,9 @@ def disk() -> Iterator[type[FileIO]]:
     assert Disk.failures, "the fault did not fire"
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EROFS])
+@pytest.mark.parametrize(
+    "code", [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ETIMEDOUT]
+)
 def test_a_failed_append_leaves_nothing_and_a_later_one_succeeds(
     directory: Path, disk: type[FileIO], code: int
 ) -> None:

@@ -66,6 +66,16 @@ def test_what_cannot_be_read_is_counted_and_what_is_ours_is_not_a_market() -> No
     board.take(Frame("binance", "binance-0", 1, 1, 1, START, "data", b'{"stream":'))
     board.take(Frame("binance", "binance-0", 2, 1, 2, START, "tick", b"{}"))
     assert (board.frames, board.dead_letters) == (2, 1)
+    assert board.warnings(START) == ["1 dead letters"]
+
+
+def test_a_quiet_market_is_told_from_a_journal_that_nobody_writes() -> None:
+    board = board_of("BTC-USDT")
+    board.take(trade(1, START, "100"))
+    board.take(Frame("binance", "binance-0", 2, 1, 2, START + 20 * SECOND, "tick", b"{}"))
+    assert board.rows(START + 21 * SECOND)[0]["age"] == "quiet · 21 s"
+    assert board.warnings(START + 21 * SECOND) == []
+    assert board.warnings(START + 31 * SECOND) == ["binance-0 journals nothing · 11 s"]
 
 
 def test_age_says_how_fresh() -> None:
