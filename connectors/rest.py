@@ -27,8 +27,8 @@ ANSWER_BYTES_MAX = 64 * 1024 * 1024
 # A venue that says "too many" by status without saying until when counts by the minute; one that says it in
 # an answer counts by the second.
 BAN_SECONDS_DEFAULT = 60.0
-PAUSE_SECONDS_DEFAULT = 5.0
-HTTP_OK = 200
+# 418 is Binance's word for a ban, which lasts two minutes at least and grows with each question meanwhile.
+WAIT_SECONDS = {200: 5.0, 418: 120.0}
 # Says who asks, as venues wish it.
 USER_AGENT = "tapekeeper"
 
@@ -91,7 +91,7 @@ class Rest:
                 return answer
             seconds = retry_after(answer.headers.get("retry-after"))
             if seconds is None:
-                seconds = PAUSE_SECONDS_DEFAULT if answer.status == HTTP_OK else BAN_SECONDS_DEFAULT
+                seconds = WAIT_SECONDS.get(answer.status, BAN_SECONDS_DEFAULT)
             self.banned_until = self.monotonic() + seconds
 
     async def wait_for_turn(self, weight: int, deadline: float) -> None:

@@ -15,6 +15,8 @@ from schemas.nanos import NANO_PLACES, Nanos, of_nanos
 # How much of a venue's text a detail repeats, and the longest number that is worth converting.
 TEXT_CHARACTERS_MAX = 40
 TIME_WRITTEN_MAX = 10**30
+# Microseconds of 16 digits, which nothing else has.
+SANE_FIRST, SANE_END = 10**15, 10**16
 # A number with a point in it that is not longer fits decimal(38,18), wherever the point is.
 PLAIN_CHARACTERS_SURE = 19
 
@@ -113,7 +115,7 @@ def offered(raw: msgspec.Raw) -> str | None:
 
 def sane_time(microseconds: int) -> int:
     """The same, from September 2001 to November 2286, or Refused."""
-    if 1_000_000_000_000_000 <= microseconds < 10_000_000_000_000_000:
+    if SANE_FIRST <= microseconds < SANE_END:
         return microseconds
     # Python refuses to write out what only an enemy sends.
     said = f"{microseconds:.6e}" if abs(microseconds) < TIME_WRITTEN_MAX else "of more than 30 digits"
@@ -122,14 +124,14 @@ def sane_time(microseconds: int) -> int:
 
 def epoch_time(value: int) -> int:
     """Microseconds of a venue's microseconds or milliseconds, told apart by magnitude, or Refused."""
-    if 1_000_000_000_000_000 <= value < 10_000_000_000_000_000:
+    if SANE_FIRST <= value < SANE_END:
         return value
     return sane_time(value * 1_000)
 
 
 def epoch_times(values: list[int]) -> list[int]:
     """The same for each of some values."""
-    if min(values) >= 1_000_000_000_000_000 and max(values) < 10_000_000_000_000_000:
+    if min(values) >= SANE_FIRST and max(values) < SANE_END:
         return values
     return [epoch_time(value) for value in values]
 
@@ -141,11 +143,11 @@ def clock_time(text: str) -> int:
     """
     fraction = text[20:26]
     if text[26:] == "Z" and fraction.isdecimal() and fraction.isascii():
-        return _second(text[:20]) + int(fraction)
+        return sane_time(_second(text[:20]) + int(fraction))
     found = _other_fraction(text, 19)
     if found is None:
         raise Refused("time", f"time {text[:TEXT_CHARACTERS_MAX]!r}")
-    return _second(text[:19] + ".") + int((found[1] or "0")[:6].ljust(6, "0"))
+    return sane_time(_second(text[:19] + ".") + int((found[1] or "0")[:6].ljust(6, "0")))
 
 
 def clock_times(texts: Sequence[str]) -> list[int]:
@@ -161,7 +163,9 @@ def clock_times(texts: Sequence[str]) -> list[int]:
         and minute.translate(_NOUGHTS) == b"0000-00-00T00:00:"
     ):
         start = _second(minute.decode() + "00.") - 100_000_000
-        return [start + one for one in _whole_numbers(b"[" + rest[1:-1].translate(None, b".") + b"]")]
+        found = [start + one for one in _whole_numbers(b"[" + rest[1:-1].translate(None, b".") + b"]")]
+        if min(found) >= SANE_FIRST and max(found) < SANE_END:
+            return found
     return [clock_time(text) for text in texts]
 
 
@@ -174,13 +178,14 @@ _whole_second = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{
 
 @lru_cache(maxsize=1_024)  # trades of the same second share the work; more seconds are never in flight
 def _second(text: str) -> int:
+    """Microseconds of a whole second of any year."""
     try:
         if not _whole_second(text):
             raise ValueError("not a time")
         since_epoch = datetime.fromisoformat(text[:19]).replace(tzinfo=UTC) - datetime.fromtimestamp(0, UTC)
     except ValueError as error:
         raise Refused("time", f"time {text!r}: {error}") from error
-    return sane_time(since_epoch // timedelta(microseconds=1))
+    return since_epoch // timedelta(microseconds=1)
 
 
 def seconds_time(text: str) -> int:

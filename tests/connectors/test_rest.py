@@ -134,7 +134,15 @@ def test_a_ban_is_obeyed_to_the_second(status: str, peer: Any, policy: Policy) -
     [[answer], _] = ask(peer, policy, host)
     [(first, _), (second, _)] = host.asked
     assert answer.body == b"[1]"
-    assert 1.0 <= second - first < 1.2
+    assert 1.0 <= second - first < 2.0
+
+
+@pytest.mark.parametrize(("status", "seconds"), [("429 Too Many Requests", 60), ("418 I'm a teapot", 120)])
+def test_a_ban_without_an_end_lasts_as_long_as_the_shortest(
+    status: str, seconds: int, peer: Any, policy: Policy
+) -> None:
+    [error], _ = ask(peer, policy, Host(http(status)))
+    assert str(error).endswith(f"asked us to slow down, {seconds} s to go")
 
 
 def test_a_ban_longer_than_the_patience_is_told_at_once_and_nobody_asks_meanwhile(

@@ -92,6 +92,32 @@ def test_a_clock_time_is_exact_to_the_microsecond(seed: int) -> None:
         assert clock_time(text[:-1] + "999Z") == expected  # nanoseconds are cut off
 
 
+def test_a_clock_time_is_sane_and_ends_with_its_z() -> None:
+    assert clock_time("2001-09-09T01:46:40.000000Z") == 10**15
+    assert clock_times(["2001-09-09T01:46:40.000000Z"] * 2) == [10**15] * 2
+    assert clock_times(["2286-11-20T17:46:39.999999Z"]) == [10**16 - 1]
+    second = "2286-11-20T17:46:39"
+    for text in ("2001-09-09T01:46:39.999999Z", "2286-11-20T17:46:40Z", *(f"{second}{end}" for end in ENDS)):
+        with pytest.raises(Refused, match="time"):
+            clock_time(text)
+        with pytest.raises(Refused, match="time"):
+            clock_times([text, f"{second}.000000Z"])
+
+
+ENDS = (
+    "",
+    ".",
+    ".1",
+    ".Z",
+    ".999999",
+    ".999999z",
+    ".999999Zx",
+    '.999999Z","x":"',
+    ".999999ZZ",
+    ".9999999999Z",
+)
+
+
 def test_seconds_are_exact_where_a_float_is_not() -> None:
     assert seconds_time("1688669597.8277369") == 1_688_669_597_827_736
     assert seconds_time("1688669597") == 1_688_669_597_000_000
@@ -150,6 +176,8 @@ def test_many_times_are_what_each_is_by_itself(seed: int) -> None:
         "", "Z", "\n", "Z\n", minute, minute + "\n", minute + "00.000000", minute + "00.000000z",
         minute + "00.000000ZZ", "\n" + minute + "00.000000Z", minute + "00.000000Z\n" + minute + "00.000000Z",
         minute + "00.000000,100.000000Z", minute + "\u0661\u0661.000000Z", minute + "00.00000\ufeffZ",
+        "2001-09-09T01:46:39.999999Z", "2001-09-09T01:46:40.000000Z", "2286-11-20T17:46:39.999999Z",
+        "2286-11-20T17:46:40.000000Z", minute + '00.000000Z","x":"',
         minute + "01.000000Z\n", "Z\n" + minute, "1" + minute + "00.000000Z", ",1" + minute + "00.000000Z",
     ]  # fmt: skip
     kinds = set()
