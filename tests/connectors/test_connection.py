@@ -78,7 +78,7 @@ def test_a_peer_that_is_gone_without_a_word_is_noticed(venues: Any, capturing: A
         until(lambda: run.keeper.ends == {"silent": 1} and run.flowing)
         took = time.monotonic() - began
         assert sim.oracle["binance"].fired["half_open"] == 1
-    assert 1.0 <= took < 1.5
+    assert 1.0 <= took < 5.0
 
 
 def test_a_silent_peer_that_answers_pings_is_kept(

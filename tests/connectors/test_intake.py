@@ -254,7 +254,7 @@ def test_a_stalled_disk_stalls_nobody_else(tmp_path: Path, policy: Policy) -> No
         def open(self, path: Path) -> FileIO:
             class File(FileIO):
                 def write(self, data: Any) -> int:
-                    time.sleep(0.3)
+                    time.sleep(1.5)
                     return super().write(data)
 
             open_real_file(path).close()
@@ -268,10 +268,10 @@ def test_a_stalled_disk_stalls_nobody_else(tmp_path: Path, policy: Policy) -> No
         while intake.frames:
             await asyncio.sleep(0.001)
             longest, before = max(longest, time.monotonic() - before), time.monotonic()
-        await intake.finish(writing, 2.0)
+        await intake.finish(writing, 10.0)
         return longest
 
-    assert asyncio.run(main()) < 0.15
+    assert asyncio.run(main()) < 1.0
 
 
 def test_the_numbers_of_the_queue_hold_under_any_order_of_events(
