@@ -8,6 +8,8 @@ from dataclasses import replace
 from subprocess import Popen
 from threading import Timer
 
+import structlog
+
 from connectors.children import start_child, stop_child
 from connectors.errors import TapeError
 from connectors.venues.protocol import Venue
@@ -35,6 +37,9 @@ def simulated(venues: Sequence[Venue], *, seed: int, rate: float, faults: str = 
     process = start_child(command)
     try:
         places = addresses(process)
+        for venue in venues:
+            if venue.name not in places:
+                structlog.get_logger().warning("left out: the simulator does not speak it", venue=venue.name)
         yield [
             replace(
                 venue,

@@ -61,12 +61,14 @@ def command(context: click.Context, live: bool, yes: bool, as_json: bool) -> Non
     journals = reset.directory / "journal"
     shards = sorted(path.name for path in journals.iterdir()) if journals.is_dir() else []
     with held(reset.directory, shards, time.time_ns() // 1_000):
-        print_rows(list(reset.rows()), as_json=as_json, columns=COLUMNS)
+        rows = list(reset.rows())
+        print_rows(rows, as_json=as_json, columns=COLUMNS)
         for line in reset.foreign():
             click.echo(line, err=True)
         if not yes:
             words = "tape reset --live --yes" if live else "tape reset --yes"
-            click.echo(f"would remove all of this, for ever: `{words}` does it", err=True)
+            promise = f"would remove all of this, for ever: `{words}` does it"
+            click.echo(promise if rows else f"there is no {reset.kind} store", err=True)
             return
         reset.remove()
     if left := list(reset.rows()):

@@ -240,6 +240,20 @@ def test_the_environment_is_read_in_few_places() -> None:
     assert reading == READS_THE_ENVIRONMENT
 
 
+def test_steps_and_venues_import_only_what_reckons() -> None:
+    for folder, known in (("dataflows/steps/", RECKONING), ("connectors/venues/", RECKONING | VENUES_TOO)):
+        own = [module for module in modules(PRODUCT) if module.startswith(folder)]
+        assert {name for module in own for name in imported(module) if "." not in name} <= known
+
+
+RECKONING = {
+    "bisect", "collections", "dataclasses", "dataflows", "datetime", "decimal", "enum", "functools",
+    "itertools", "math", "msgspec", "operator", "re", "schemas", "string", "types", "typing",
+}  # fmt: skip
+# Their own package, the addresses that it names, and the instruments that it ships.
+VENUES_TOO = {"connectors", "importlib", "urllib"}
+
+
 def test_no_step_and_no_venue_opens_a_file_or_loads_a_module_by_name() -> None:
     doors = {"open", "read_text", "read_bytes", "write_text", "write_bytes", "import_module", "__import__"}
     pure = [one for one in modules(PRODUCT) if one.startswith(("dataflows/steps/", "connectors/venues/"))]

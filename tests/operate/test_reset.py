@@ -120,6 +120,14 @@ def test_a_live_store_goes_only_when_it_is_named(data: Path, capsys: pytest.Capt
     assert list(data.iterdir()) == []
 
 
+def test_where_there_is_nothing_nothing_is_promised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TAPE_DATA_DIR", str(tmp_path / "none"))
+    assert cli.run(["reset"]) == 0
+    assert capsys.readouterr().err == "there is no simulated store\n"
+
+
 def test_it_refuses_while_somebody_writes_and_names_him(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
