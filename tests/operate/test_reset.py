@@ -174,13 +174,13 @@ def test_cut_short_it_goes_on_and_another_store_in_the_same_place_is_left_alone(
     settings = settings.model_copy(
         update={"data_dir": tmp_path / "data", "lake": type(settings.lake).model_validate(lake)}
     )
-    tables = [row for row in Reset(settings, "simulated").rows() if str(row["what"]).startswith("table")]
+    tables = [row for row in Reset(settings, "simulated").rows() if str(row["what"]).startswith("table ")]
     assert len(tables) == len(TABLES)
 
     monkeypatch.setattr(failpoints, "_armed", failpoints.parse("reset.dropped:error:2"))
     with pytest.raises(Failed):
         Reset(settings, "simulated").remove()
-    left = [row for row in Reset(settings, "simulated").rows() if str(row["what"]).startswith("table")]
+    left = [row for row in Reset(settings, "simulated").rows() if str(row["what"]).startswith("table ")]
     # This REST catalog removes a table's files with the table.
     assert len(left) == len(TABLES) - (2 if kind == "rest" else 1)
     monkeypatch.setattr(failpoints, "_armed", {})
