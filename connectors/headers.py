@@ -11,6 +11,7 @@ from connectors.slots import Store
 
 # What the name of a store begins with in topics, where no real venue said what it holds.
 SIMULATED = "simulated-"
+DIGITS_MAX = 19
 
 
 def writer_of(store: Store) -> str:
@@ -42,4 +43,6 @@ def headers_of(message: Any) -> Headers:
     found = dict(message.headers() or ())
     writer, _, frame = (found.get("frame") or b"").decode(errors="replace").partition(":")
     shard, _, position = frame.rpartition(":")
-    return Headers(found.get("id") or b"", writer, shard, int(position) if position.isdecimal() else 0)
+    # Longer is no number of ours, and as an integer nothing but work.
+    number = int(position) if position.isdecimal() and len(position) <= DIGITS_MAX else 0
+    return Headers(found.get("id") or b"", writer, shard, number)

@@ -35,6 +35,7 @@ def test_what_is_written_is_read(kind: Any) -> None:
         ([("id", None), ("frame", None), ("trace", b"1")], Headers(b"", "", "", 0)),
         ([("frame", b"7")], Headers(b"", "7", "", 0)),
         ([("frame", b"\xff:x-0:y")], Headers(b"", "\ufffd", "x-0", 0)),
+        ([("frame", b"s:x-0:" + b"9" * 5_000)], Headers(b"", "s", "x-0", 0)),
     ],
 )
 def test_others_may_write_what_they_like(pairs: Any, told: Headers) -> None:
