@@ -1,13 +1,18 @@
 """Policies at work: a fault is injected into a venue that speaks the real protocol; this is what happens."""
 
+import asyncio
 import time
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from random import Random
+from types import SimpleNamespace
+from typing import Any, get_args
 
 import pytest
+import structlog
 
-from connectors.resilience import Policy
+from connectors.keeper import Keeper
+from connectors.resilience import Breaker, Policy, Problem, ProblemKind
 from connectors.venues import binance
 from connectors.venues.protocol import Budget
 
@@ -181,6 +186,25 @@ def test_a_subscription_that_always_overflows_is_not_a_tight_loop(
             until(lambda failures=failures: run.keeper.failures == failures)
         assert run.keeper.ends == {"oversize": 4}
         assert sim.oracle["binance"].fired["huge"] == 4
+
+
+@pytest.mark.parametrize("kind", get_args(ProblemKind))
+@pytest.mark.parametrize("healthy", [0, 1])
+def test_of_a_connection_that_lived_well_only_what_comes_again_is_a_failure(
+    healthy: int, kind: ProblemKind, policy: Policy
+) -> None:
+    at_once = replace(policy, backoff_seconds_first=0.0)
+    unused: Any = None
+    keeper = Keeper(unused, (), unused, policy=at_once, random=Random(1), logger=structlog.get_logger())
+    keeper.failures = 2
+    breaker = Breaker(policy)
+    ended: Any = SimpleNamespace(
+        id=1, frames=1, healthy=healthy, endpoint=SimpleNamespace(url="wss://example.com", breaker=breaker)
+    )
+    asyncio.run(keeper.count(ended, Problem(kind, "as it was")))
+    fails = not healthy or kind in ("oversize", "protocol", "stale")
+    assert (keeper.failures, breaker.failures) == ((3, 1) if fails else (0, 0))
+    assert keeper.ends == {kind: 1}
 
 
 def test_when_all_fall_together_the_venues_connect_budget_holds(
