@@ -285,6 +285,32 @@ def test_a_paused_socket_holds_the_peer_back_and_is_not_silent(peer: Any, policy
     assert silent < 0.1
 
 
+def test_silence_is_counted_without_the_time_in_which_we_did_not_listen(peer: Any, policy: Policy) -> None:
+    """The loop's clock is moved by hand, by far more than this takes."""
+
+    async def main() -> list[float]:
+        ahead = 0.0
+        loop = asyncio.get_running_loop()
+        real = loop.time
+        loop.time = lambda: real() + ahead  # type: ignore[method-assign]
+        silent = []
+        async with peer(sends(then=100_000.0)) as port:
+            opened = await open_to(port, policy, [])
+            ahead += 1_000
+            opened.pause()
+            ahead += 10_000
+            silent.append(opened.silent_seconds())
+            opened.resume()
+            silent.append(opened.silent_seconds())
+            ahead += 1_000
+            silent.append(opened.silent_seconds())
+            opened.abort()
+            await ended(opened)
+        return silent
+
+    assert [round(seconds, -3) for seconds in asyncio.run(main())] == [1_000, 1_000, 2_000]
+
+
 def test_what_we_say_reaches_the_peer_masked_and_a_ping_is_answered(peer: Any, policy: Policy) -> None:
     heard: list[bytes] = []
 
