@@ -1,16 +1,24 @@
 """One connection to a venue that misbehaves over the real protocol: what is kept of it, when it is left."""
 
+import asyncio
 import time
+from collections import deque
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from connectors.connection import Connection, access
 from connectors.resilience import Policy
+from connectors.venues import VENUES
 from connectors.venues.protocol import Budget, instrument
+
+TRADE = b'{"stream":"btcusdt@trade","data":{"e":"trade","s":"BTCUSDT"}}'
+ANSWER = b'{"result":null,"id":1}'
 
 
 @pytest.mark.parametrize("venue", ["binance", "kraken", "coinbase"])
@@ -140,6 +148,58 @@ def acknowledged(run: Any) -> dict[int, int]:
     """When each connection got the answer to its subscription."""
     controls = [frame for frame in run.frames() if frame.kind == "control"]
     return {frame.connection: frame.received for frame in reversed(controls)}
+
+
+@pytest.mark.parametrize(
+    ("came", "found"),
+    [
+        ([], None),
+        ([(0.51, TRADE)], 0.52),
+        ([(-0.5, TRADE)], None),
+        ([(-0.5, TRADE), (0.51, TRADE)], 0.52),
+        ([(0.51, ANSWER)], 0.62),
+        ([(-0.5, ANSWER), (0.51, TRADE)], None),
+        ([(0.0, ANSWER), (0.51, TRADE)], None),
+        ([(-0.5, ANSWER), (0.51, ANSWER)], 0.62),
+        ([(0.31, ANSWER), (0.37, TRADE), (0.39, ANSWER), (0.43, ANSWER)], 0.54),
+        ([(0.95, ANSWER)], None),
+    ],
+    ids=["silence", "data", "data before all was asked for", "data before and after", "an answer",
+         "an answer to a part, then data", "an answer at that very moment", "answers to each part",
+         "an answer for each symbol", "an answer too late to settle"],
+)  # fmt: skip
+def test_a_new_connection_delivers_once_what_was_asked_for_last_comes(
+    came: list[tuple[float, bytes]], found: float | None, policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Times count from when all was asked for; they go on only where it waits."""
+    asked = now = 100.0
+    on_its_way = deque(came)
+    intake: Any = SimpleNamespace(new_connection=lambda: 1, put=lambda *_: None, note=lambda *_: None)
+    shared = access(VENUES["binance"], policy)
+    bitcoin = instrument("binance", "BTCUSDT", "BTC", "USDT")
+    fresh = Connection(shared, shared.endpoints[0], (bitcoin,), intake, policy, structlog.get_logger())
+
+    def pass_until(time: float) -> None:
+        nonlocal now
+        while on_its_way and asked + on_its_way[0][0] <= time:
+            seconds, payload = on_its_way.popleft()
+            now = asked + seconds
+            fresh.deliver(1, payload)
+        now = time
+
+    async def wait(seconds: float) -> None:
+        pass_until(now + seconds)
+
+    async def main() -> bool:
+        asyncio.get_running_loop().time = lambda: now  # type: ignore[method-assign]
+        pass_until(asked)
+        fresh.asked.set()
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncio, "sleep", wait)
+            return await fresh.delivers()
+
+    assert (round(now - asked, 2) if asyncio.run(main()) else None) == found
+    assert not on_its_way
 
 
 def test_what_a_venue_refuses_is_said_in_its_own_words(venues: Any, capturing: Any, until: Any) -> None:
