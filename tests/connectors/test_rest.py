@@ -98,6 +98,19 @@ def test_where_one_host_is_not_well_the_venues_next_is_asked(status: str, peer: 
     assert (len(ill.asked), len(well.asked)) == (1, 1)
 
 
+def test_each_host_that_is_asked_costs_the_venues_budget(peer: Any, policy: Policy) -> None:
+    """Three times 25 for the first question; then there is nothing left for a second one."""
+    hosts = [Host(http("500 Oops")), Host(http("502 Bad Gateway")), Host(http("200 OK", b"[1]"))]
+    [answer, error], used = ask(
+        peer, policy, *hosts, times=2, limit=Budget(count=75, seconds=600.0),
+        look=lambda rest: rest.allowance.used,
+    )  # fmt: skip
+    assert isinstance(answer, Answer)
+    assert answer.body == b"[1]"
+    assert "has no budget left" in str(error)
+    assert ([len(host.asked) for host in hosts], used) == ([1, 1, 1], 75)
+
+
 def test_a_host_that_failed_three_times_rests_and_is_seen_to(peer: Any, policy: Policy) -> None:
     ill, well = Host(http("500 Oops")), Host(http("200 OK", b"[1]"))
     answers, states = ask(
