@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import FileIO
 from itertools import pairwise
@@ -154,6 +155,56 @@ def test_one_thread_syncs_while_another_appends_and_ends_segments(directory: Pat
     assert seen == sorted(seen)
     journal.close()
     assert read_all(directory) == expected(entries(1, 2_000))
+
+
+@pytest.mark.parametrize("segment_bytes_max", [10_000, 200], ids=["the same segment", "the next segment"])
+def test_what_another_thread_does_to_a_segment_waits_until_its_sync_is_done(
+    segment_bytes_max: int, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is done with the first sync only when the other thread has to wait, or was let through."""
+    syncing, others_turn = threading.Event(), threading.Event()
+    real = module.sync_file
+
+    class Turn:
+        """A lock that tells when somebody waits for it."""
+
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+
+        def __enter__(self) -> None:
+            if not self.lock.acquire(blocking=False):
+                others_turn.set()
+                self.lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self.lock.release()
+
+    def slow_once(descriptor: int) -> None:
+        if not syncing.is_set():
+            syncing.set()
+            assert others_turn.wait(60)
+        real(descriptor)
+
+    def go_on() -> int:
+        try:
+            journal.append(entries(4, 3))
+            return journal.sync()
+        finally:
+            others_turn.set()
+
+    monkeypatch.setattr(module, "Lock", Turn)
+    journal = opened(directory, segment_bytes_max=segment_bytes_max)
+    journal.append(entries(1, 3))
+    monkeypatch.setattr(module, "sync_file", slow_once)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(journal.sync)
+        assert syncing.wait(60)
+        second = threads.submit(go_on)
+    assert first.result() in (3, 6)
+    assert (second.result(), journal.durable_position) == (6, 6)
+    journal.close()
+    assert len(segment_paths(directory)) == (2 if segment_bytes_max == 200 else 1)
+    assert read_all(directory) == expected(entries(1, 6))
 
 
 # What a crash leaves.
@@ -664,6 +715,16 @@ def test_a_snapshot_within_the_journal_is_no_loss(directory: Path, position: int
     assert journal.next_position == 101
     journal.close()
     assert not (directory / LOST).exists()
+
+
+def test_a_snapshot_one_frame_beyond_the_journal_is_a_loss_of_that_frame(directory: Path) -> None:
+    journal = opened(directory)
+    journal.append(entries(1, 100))
+    journal.close()
+    journal = opened(directory, expected_position=101)
+    assert journal.next_position == 102
+    journal.close()
+    assert lines(directory / LOST, Lost) == [Lost(101, 101, "2023-11-14T22:13:20.000000Z")]
 
 
 def test_a_crash_between_the_record_and_the_segment_loses_no_position(directory: Path) -> None:
