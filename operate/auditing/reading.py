@@ -20,7 +20,7 @@ from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.manifest import DataFile, DataFileContent, ManifestEntry, ManifestFile
 from pyiceberg.table import Table
-from pyiceberg.table.snapshots import Snapshot, ancestors_of
+from pyiceberg.table.snapshots import Operation, Snapshot, ancestors_of
 from pyiceberg.types import LongType
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -234,6 +234,8 @@ def commit(snapshot: Snapshot, wanted: Callable[[str], bool]) -> Commit:
     every = decoded(said)
     found = only(every, wanted)
     added = int(said.get("added-records", 0))
+    if operation == Operation.REPLACE.value:
+        added -= int(said.get("deleted-records", 0))  # the same rows, in other files
     shared = len(found) < len(every)
     return Commit(snapshot.snapshot_id, snapshot.timestamp_ms * 1_000, operation, found, added, shared)
 
