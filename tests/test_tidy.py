@@ -24,7 +24,7 @@ OURS = [*PRODUCT, "simulator"]
 FILE_LINES_MAX = 400  # beyond it a file holds two ideas
 VENUE_LINES_MAX = 210  # what somebody who adds a venue reads before he starts
 FUNCTION_LINES_MAX = 40  # a screen
-PRODUCT_LINES_MAX = 20_050  # of code: what one person can know; reasons beside it are not to be saved on
+PRODUCT_LINES_MAX = 19_600  # of code: what one person can know; reasons beside it are not to be saved on
 
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 NOT_CODE = {
@@ -203,7 +203,9 @@ def test_a_venue_is_read_in_one_sitting() -> None:
 
 
 def test_the_product_fits_one_head() -> None:
-    assert sum(code_lines(module) for module in modules(PRODUCT)) <= PRODUCT_LINES_MAX
+    # A venue is read by itself, and nobody who adds one makes the rest harder to know.
+    rest = set(modules(PRODUCT)) - {f"connectors/venues/{venue}.py" for venue in VENUES}
+    assert sum(map(code_lines, rest)) <= PRODUCT_LINES_MAX
 
 
 def test_no_file_has_a_name_that_says_nothing() -> None:
