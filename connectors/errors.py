@@ -1,6 +1,6 @@
 """Expected errors: what a person can do something about. Modules derive theirs; bugs stay bugs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 EXIT_FAILED = 1
 EXIT_COULD_NOT = 2
@@ -18,6 +18,12 @@ class TapeError(Exception):
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+
+
+def together(problems: Sequence[TapeError]) -> TapeError:
+    """One error that says of each what is wrong, and what to do about it."""
+    hints = [each.hint for each in problems if each.hint]
+    return TapeError("; ".join(map(str, problems)), hint="; ".join(hints))
 
 
 class Unknown(TapeError):

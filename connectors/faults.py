@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from connectors.errors import TapeError, unknown
+from connectors.errors import TapeError, together, unknown
 
 # Each frame of trades, by itself, on one connection.
 FRAME_FAULTS = {
@@ -73,8 +73,7 @@ def parse_faults(text: str) -> dict[str, Fault]:
         except TapeError as error:
             problems.append(error)
     if problems:
-        hints = [each.hint for each in problems if each.hint]
-        raise TapeError("; ".join(map(str, problems)), hint="; ".join(hints))
+        raise together(problems)
     return faults
 
 

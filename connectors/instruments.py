@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
-from connectors.errors import TapeError, nearest
+from connectors.errors import TapeError
 from connectors.rest import Rest, Unanswered
+from connectors.symbols import listed_symbol
 from connectors.venues.protocol import Instrument, Venue
 
 # Longer waits do not make a start; the kept list is as good for all but the newest markets.
@@ -73,6 +74,6 @@ def chosen(venue: str, symbols: Sequence[str], by_symbol: Mapping[str, Instrumen
     wrong = [symbol for symbol in symbols if symbol not in by_symbol]
     if not wrong:
         return tuple(by_symbol[symbol] for symbol in symbols)
-    meant = [near for symbol in wrong if (near := nearest(symbol, by_symbol)) is not None]
-    hint = f"did you mean {', '.join(meant)}?" if meant else f"it has {len(by_symbol)} others"
-    raise UnknownSymbol(f"{venue} has no {', '.join(wrong)}", hint=hint)
+    meant = [near for symbol in wrong if (near := listed_symbol(symbol, by_symbol)) is not None]
+    hint = f"did you mean {', '.join(meant)}?" if meant else f"{venue} lists {len(by_symbol)} others"
+    raise UnknownSymbol(f"venues.{venue}.symbols: not listed there: {', '.join(wrong)}", hint=hint)

@@ -8,7 +8,8 @@ from typing import Any
 from zlib import crc32
 
 from connectors.capture import ShardPlan
-from connectors.instruments import find_instruments
+from connectors.errors import together
+from connectors.instruments import UnknownSymbol, find_instruments
 from connectors.resilience import Policy
 from connectors.rest import Rest
 from connectors.settings import CaptureSettings, Settings
@@ -84,5 +85,12 @@ async def find_all(
                 logger=logger,
             )
 
-    listed = await asyncio.gather(*map(find, venues))
-    return dict(zip((venue.name for venue in venues), listed, strict=True))
+    answers = await asyncio.gather(*map(find, venues), return_exceptions=True)
+    if unknown := [each for each in answers if isinstance(each, UnknownSymbol)]:
+        raise together(unknown)
+    listed: dict[str, tuple[Instrument, ...]] = {}
+    for venue, answer in zip(venues, answers, strict=True):
+        if isinstance(answer, BaseException):
+            raise answer
+        listed[venue.name] = answer
+    return listed

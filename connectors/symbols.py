@@ -4,10 +4,10 @@ Only what is a mistake at every venue is refused here; which markets a venue has
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 
-from connectors.errors import TapeError, nearest, unknown
+from connectors.errors import TapeError, nearest, together, unknown
 from connectors.venues import VENUES
 from connectors.venues.shipped import shipped_instruments
 
@@ -62,11 +62,29 @@ def suggest_symbol(text: str, known: Iterable[str] = ()) -> str:
 def meant_symbol(text: str, known: Sequence[str]) -> str | None:
     """The symbol that was most likely meant, if any comes close."""
     plain = re.sub(r"[/_: ]", "-", text.strip().upper())
+    base, dash, quote = plain.partition("-")
+    plain = f"{OTHER_NAMES.get(base, base)}{dash}{quote}"
     if is_symbol(plain):
         return unswapped(plain) or plain
     joined = [symbol for symbol in known if symbol.replace("-", "") == plain]
     begun = [symbol for symbol in known if plain and symbol.startswith(f"{plain}-")]
     return (joined + begun + [nearest(plain, known)])[0]
+
+
+# What some call the assets that all others know by another name.
+OTHER_NAMES = {"XBT": "BTC", "XDG": "DOGE"}
+
+
+def listed_symbol(text: str, listed: Collection[str]) -> str | None:
+    """The listed symbol that was most likely meant: of the same asset, or of one whose name is nearly so."""
+    meant = meant_symbol(text, sorted(listed)) or text
+    if meant in listed:
+        return meant
+    base, _, quote = meant.partition("-")
+    same = [symbol for symbol in listed if symbol.startswith(f"{base}-")]
+    bases = {symbol.partition("-")[0]: symbol for symbol in listed if symbol.endswith(f"-{quote}")}
+    near = nearest(base, bases)
+    return (nearest(meant, same) or same[0]) if same else near and bases[near]
 
 
 def parse_symbols(text: str, configured: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
@@ -75,15 +93,21 @@ def parse_symbols(text: str, configured: Mapping[str, tuple[str, ...]]) -> dict[
     A bare symbol goes to the venues that already trade in its quote currency, to all of them where none does.
     """
     chosen: dict[str, dict[str, None]] = {}
+    problems: list[TapeError] = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         venue, colon, symbol = part.rpartition(":")
         if colon and venue not in SYMBOLS:
-            raise unknown("venue", venue, SYMBOLS)
+            problems.append(unknown("venue", venue, SYMBOLS))
+            continue
         if not is_symbol(symbol) or unswapped(symbol):
             meant = suggest_symbol(symbol, SYMBOLS.get(venue, ()))
-            raise TapeError(f"unknown symbol {symbol!r}", hint=f"did you mean {venue}{colon}{meant}?")
+            hint = f"did you mean {venue}{colon}{meant}?"
+            problems.append(TapeError(f"unknown symbol {symbol!r}", hint=hint))
+            continue
         for name in [venue] if colon else trading_in(symbol.partition("-")[2], configured):
             chosen.setdefault(name, {})[symbol] = None
+    if problems:
+        raise together(problems)
     if not chosen:
         raise TapeError("--symbols names no symbol", hint="try --symbols BTC-USDT,kraken:BTC-USD")
     return {name: tuple(symbols) for name, symbols in chosen.items()}

@@ -82,7 +82,7 @@ def test_an_answer_that_is_none_is_not_kept(body: bytes, peer: Any, policy: Poli
 def test_a_symbol_that_is_not_there_is_refused_with_the_one_that_was_meant(
     policy: Policy, tmp_path: Path
 ) -> None:
-    with pytest.raises(UnknownSymbol, match="binance has no BTC-USTD, ETC-USDT") as refused:
+    with pytest.raises(UnknownSymbol, match="not listed there: BTC-USTD, ETC-USDT") as refused:
         find("http://127.0.0.1:9", policy, tmp_path / "none.json", "BTC-USTD", "ETH-USDT", "ETC-USDT")
     assert refused.value.hint == "did you mean BTC-USDT, ETH-USDT?"
 
@@ -90,4 +90,4 @@ def test_a_symbol_that_is_not_there_is_refused_with_the_one_that_was_meant(
 def test_a_symbol_that_resembles_nothing_is_refused_without_guessing(policy: Policy, tmp_path: Path) -> None:
     with pytest.raises(UnknownSymbol) as refused:
         find("http://127.0.0.1:9", policy, tmp_path / "none.json", "QQQQQ-ZZZ")
-    assert refused.value.hint == "it has 2 others"
+    assert refused.value.hint == "binance lists 2 others"

@@ -3,8 +3,10 @@
 from dataclasses import fields, replace
 from pathlib import Path
 
+import pytest
 import structlog
 
+from connectors.errors import TapeError
 from connectors.plans import plan_shards, policy_of, shard_names, shard_of, venues_of
 from connectors.resilience import Policy
 from connectors.settings import CaptureSettings, Settings
@@ -68,3 +70,20 @@ def test_each_symbol_is_captured_by_exactly_one_shard(tmp_path: Path) -> None:
         ("coinbase-0", ("BTC-USD", "ETH-USD")),
     ]
     assert plans[0].directory == tmp_path / "journal" / "binance-0"
+
+
+def test_symbols_that_no_venue_lists_are_told_of_all_venues_at_once(tmp_path: Path) -> None:
+    wrong: dict[str, object] = {
+        "binance": {"symbols": ["BAR-USDT", "BTC-USDT"]},
+        "kraken": {"symbols": ["XBT-USD", "FOO-USD"]},
+        "coinbase": {"enabled": False},
+    }
+    there = {"websocket_urls": ["ws://127.0.0.1:9"], "rest_urls": ["http://127.0.0.1:9"]}
+    chosen = settings({name: there | table for name, table in wrong.items()})  # type: ignore[operator]
+    with pytest.raises(TapeError) as told:
+        plan_shards(chosen, venues_of(chosen), tmp_path, structlog.get_logger())
+    assert str(told.value) == (
+        "venues.binance.symbols: not listed there: BAR-USDT; "
+        "venues.kraken.symbols: not listed there: XBT-USD, FOO-USD"
+    )
+    assert "did you mean BTC-USD?" in told.value.hint

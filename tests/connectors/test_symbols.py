@@ -3,7 +3,7 @@
 import pytest
 
 from connectors.errors import TapeError
-from connectors.symbols import parse_symbols, suggest_symbol, unswapped
+from connectors.symbols import listed_symbol, parse_symbols, suggest_symbol, unswapped
 
 CONFIGURED = {
     "binance": ("BTC-USDT", "ETH-USDT"),
@@ -48,6 +48,29 @@ def test_a_mistyped_symbol_is_told_with_the_right_one(text: str, message: str, h
     with pytest.raises(TapeError) as told:
         parse_symbols(text, CONFIGURED)
     assert (str(told.value), told.value.hint) == (message, hint)
+
+
+def test_all_that_is_mistyped_is_told_at_once() -> None:
+    with pytest.raises(TapeError) as told:
+        parse_symbols("BTCUSDT,krakn:BTC-USD,BTC-USD,kraken:XBT/USD", CONFIGURED)
+    assert str(told.value) == "unknown symbol 'BTCUSDT'; unknown venue 'krakn'; unknown symbol 'XBT/USD'"
+    meant = "did you mean BTC-USDT?; did you mean kraken?; did you mean kraken:BTC-USD?"
+    assert told.value.hint == meant
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("XBT-USD", "BTC-USD"),
+        ("BTCUSD", "BTC-USD"),
+        ("BTC-EUR", "BTC-USD"),
+        ("ETG-USD", "ETH-USD"),
+        ("SOL-USD", None),
+        ("BTC-USD", "BTC-USD"),
+    ],
+)
+def test_a_listed_symbol_is_meant_only_by_what_is_nearly_its_asset(text: str, meant: str | None) -> None:
+    assert listed_symbol(text, {"BTC-USD": 1, "ETH-USD": 2, "BTC-USDT": 3}) == meant
 
 
 @pytest.mark.parametrize(
