@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from connectors.disk import disk_errors
 from connectors.errors import TapeError
 from connectors.rest import Rest, Unanswered
 from connectors.symbols import listed_symbol
@@ -63,10 +64,11 @@ def last_known(kept: Path, shipped: Iterable[Instrument]) -> tuple[list[Instrume
 
 def keep(kept: Path, listed: Iterable[Instrument]) -> None:
     """Write the list down for a start without the venue; replaced as a whole."""
-    kept.parent.mkdir(parents=True, exist_ok=True)
     unfinished = kept.with_suffix(f".{os.getpid()}")
-    unfinished.write_bytes(msgspec.json.encode(list(listed)))
-    unfinished.replace(kept)
+    with disk_errors("write", kept, TapeError):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_bytes(msgspec.json.encode(list(listed)))
+        unfinished.replace(kept)
 
 
 def chosen(venue: str, symbols: Sequence[str], by_symbol: Mapping[str, Instrument]) -> tuple[Instrument, ...]:

@@ -81,6 +81,7 @@ class Intake:
         self.policy = policy
         self.wall, self.steady = clock, steady
         self.ahead: tuple[int, int] | None = None  # since when by `steady`, and what time it was then
+        self.warned = False
         self.logger = logger
         self.entries: list[Entry] = []
         self.bytes = 0
@@ -102,15 +103,16 @@ class Intake:
         """The time in microseconds, never going back; where the clock was, it goes on at half its speed."""
         wall = self.wall()
         if wall >= self.last_time:
-            self.last_time, self.ahead = wall, None
+            self.last_time, self.ahead, self.warned = wall, None, False
             return wall
         # Standing still until the clock is here again, no deadline would pass: nothing would be repaired.
         now = self.steady()
         if self.ahead is None:
             self.ahead = now, self.last_time
-            if self.last_time - wall > CLOCK_BEHIND_MAX:
-                behind = (self.last_time - wall) // 1_000_000
-                self.logger.warning("the clock is behind the journal", seconds=behind)
+        if not self.warned and self.last_time - wall > CLOCK_BEHIND_MAX:
+            self.warned = True
+            behind = (self.last_time - wall) // 1_000_000
+            self.logger.warning("the clock is behind the journal", seconds=behind)
         since, time = self.ahead
         self.last_time = max(self.last_time, time + (now - since) // 2)
         return self.last_time

@@ -301,7 +301,8 @@ def write_all(file: FileIO, data: bytes) -> None:
 
 def take_lock(directory: Path, now: int) -> int:
     """Become the one writer of a directory; the system releases the lock when the process ends."""
-    lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    with disk_errors("lock", directory, JournalError):
+        lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     if not try_lock(lock, fcntl.LOCK_EX):
         time.sleep(LOOK_SECONDS)
         if not try_lock(lock, fcntl.LOCK_EX):
@@ -311,8 +312,9 @@ def take_lock(directory: Path, now: int) -> int:
                 hint="stop that process, or name another directory",
             )
     own = Holder(pid=os.getpid(), host=os.uname().nodename, since=iso(now))
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, msgspec.json.encode(own), 0)
+    with disk_errors("lock", directory, JournalError):
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, msgspec.json.encode(own), 0)
     return lock
 
 

@@ -16,7 +16,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from connectors.disk import make_folder, sync_folder
+from connectors.disk import disk_errors, make_folder, sync_folder
 from connectors.errors import TapeError
 from connectors.journal import take_lock
 from connectors.placement import key_of
@@ -121,12 +121,13 @@ def write(directory: Path, store: Store) -> None:
     """Replace the file in one step that survives a power cut."""
     path = directory / FILE
     new = path.with_suffix(".new")
-    with new.open("wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(store)) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    sync_folder(directory)
+    with disk_errors("write", path, StoreError):
+        with new.open("wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(store)) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+        sync_folder(directory)
 
 
 @contextmanager

@@ -63,9 +63,12 @@ def command(context: click.Context, since: int, venue: str | None, deep: bool, a
     asked = Asked(lambda shard: venue in (None, exchange_of(shard)), since, limited=venue is not None)
     catalog = catalog_of(settings, directory)
     found = audit(catalog, directory, asked, deep=deep, now=began, topics=settings.kafka)
-    if not since and venue is None:
-        note(directory / RESULT, violations(found), began // MICROSECONDS)
     show(found, directory, began, as_json=as_json)
+    if not since and venue is None:
+        try:
+            note(directory / RESULT, violations(found), began // MICROSECONDS)
+        except OSError as error:  # who may only read has his answer
+            click.echo(f"not noted for Prometheus: {error}", err=True)
     if violations(found):
         context.exit(1)
 

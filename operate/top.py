@@ -60,6 +60,7 @@ def command(session: Session, exchange: str | None, symbol: str | None, sort: st
     import msgspec
 
     from query.markets import markets
+    from query.questions import refuse_unknown
     from query.surface import as_text, facts
 
     reader, scope = reader_of(session), scope_of(exchange, symbol, None, None, None)
@@ -68,10 +69,12 @@ def command(session: Session, exchange: str | None, symbol: str | None, sort: st
         answer = markets(reader, scope, time.time_ns() // 1000)
         return answer, as_text(answer.rows).to_pylist()
 
+    answer, rows = look()
+    if not rows:
+        refuse_unknown(reader, scope)
     if sys.stdout.isatty() and sys.stdin.isatty() and not as_json:
         watch(look, sort)
         return
-    answer, rows = look()
     if as_json:
         click.echo(msgspec.json.encode({**facts(answer), "rows": ordered(rows, sort)}))
     else:

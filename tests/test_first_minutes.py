@@ -86,10 +86,10 @@ def test_the_first_five_minutes(tmp_path: Path) -> None:
             origin = until(said, r"http://127\.0\.0\.1:\d+", run)
             # The demo keeps its own directory, and says how to look into it.
             shell.environment["TAPE_DATA_DIR"] = until(said, r"(?<=TAPE_DATA_DIR=)\S+", run)
-            tail = shell.starts(followed, "tail", "--stage", "gap", "--json")
             with chromium() as browser, seen(browser, origin) as page:
                 page.says("#simulated", "SIMULATED")
                 page.until(lambda: page.page.locator("#trades li").count() > 10)
+                tail = shell.starts(followed, "tail", "--stage", "gap", "--json")
                 page.until(lambda: re.search(r"\d+ repaired", page.text("#claim-details")))
             until(gaps, '"status":"repaired"', tail)
             tail.send_signal(signal.SIGINT)

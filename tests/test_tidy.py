@@ -245,7 +245,9 @@ def test_the_environment_is_read_in_few_places() -> None:
 def test_steps_and_venues_import_only_what_reckons() -> None:
     for folder, known in (("dataflows/steps/", RECKONING), ("connectors/venues/", RECKONING | VENUES_TOO)):
         own = [module for module in modules(PRODUCT) if module.startswith(folder)]
-        assert {name for module in own for name in imported(module) if "." not in name} <= known
+        names = {name for module in own for name in imported(module)}
+        assert {name for name in names if "." not in name} <= known
+        assert {name for name in names if re.match(r"connectors\.(?!venues)", name)} == set()
 
 
 RECKONING = {

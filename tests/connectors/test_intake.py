@@ -157,6 +157,19 @@ def test_time_goes_on_at_half_its_speed_where_the_clock_was_put_back_until_it_is
     assert told == [299]
 
 
+def test_a_clock_that_is_put_back_twice_is_warned_of(tmp_path: Path, policy: Policy, lines: Any) -> None:
+    async def main() -> None:
+        second = 1_000_000
+        intake = open_intake(tmp_path, policy, Clock(*(second * each // 2 for each in (20, 19, 10, 9, 8))))
+        for _ in range(4):
+            intake.clock()
+        intake.journal.close()
+
+    asyncio.run(main())
+    told = [line["seconds"] for line in lines if line["event"] == "the clock is behind the journal"]
+    assert told == [5]
+
+
 def test_frames_of_our_own_are_numbered_densely_and_no_time_goes_back(tmp_path: Path, policy: Policy) -> None:
     async def main() -> None:
         intake = open_intake(tmp_path, policy, Clock(5))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -84,7 +85,8 @@ def test_a_symbol_that_nobody_captures_is_doubted(
     def enough(_: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("operate.tail.time.sleep", enough)
+    # Its own, not everybody's: threads of the test run sleep too.
+    monkeypatch.setattr("operate.tail.time", SimpleNamespace(sleep=enough))
     assert cli.run(["tail", "--symbol", symbol]) == 130
     told = capsys.readouterr().err.splitlines()
     assert told == [*([said] if said else []), "SIMULATED · following trades, Ctrl-C ends"]
