@@ -8,7 +8,9 @@ from typing import Any, Generic, TypeVar
 
 # As often as rows land. Who asks later has a new answer made.
 FRESH_SECONDS = 0.2
-# While it is made, others get the one before, up to this age: a crowd must not wait for each.
+# Sooner, who asks has a new one made and does not wait for it: of a crowd nobody waits.
+AHEAD_SECONDS = 0.15
+# While one is made, others get the one before, up to this age.
 OLD_SECONDS = 1.0
 # Answers that are kept at a time, each some megabytes at worst.
 ANSWERS_MAX = 64
@@ -41,8 +43,11 @@ class Sharing(Generic[T]):
         known = self._made.get(asked)
         if known is None or (known.task.done() and now - known.began > FRESH_SECONDS):
             known = self._begin(asked, now, make)
-        elif known.before is not None and now - known.before.began <= OLD_SECONDS:
-            return known.before.task.result()
+        else:
+            if known.succeeded() and now - known.began > AHEAD_SECONDS:
+                known = self._begin(asked, now, make)
+            if known.before is not None and now - known.before.began <= OLD_SECONDS:
+                return known.before.task.result()
         for each, made in list(self._made.items()):
             if now - made.began <= OLD_SECONDS and len(self._made) <= ANSWERS_MAX:
                 break
@@ -58,8 +63,10 @@ class Sharing(Generic[T]):
             before = None
         made = self._made[asked] = Made(now, asyncio.create_task(make()), before)
 
-        def done(_: "asyncio.Task[T]") -> None:
+        def done(task: "asyncio.Task[T]") -> None:
             made.before = None
+            if not task.cancelled():
+                task.exception()  # perhaps nobody waits for it
 
         made.task.add_done_callback(done)
         return made

@@ -77,6 +77,33 @@ def test_while_an_answer_is_made_again_others_get_the_one_before_unless_it_is_to
     asyncio.run(scene())
 
 
+def test_who_asks_a_little_later_has_a_new_answer_made_and_does_not_wait_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scene() -> None:
+        sharing, hold, made = Sharing[int](), asyncio.Event(), list[int]()
+
+        async def make() -> int:
+            made.append(len(made) + 1)
+            if len(made) > 1:
+                await hold.wait()
+            return made[-1]
+
+        monkeypatch.setattr(sharing_module, "FRESH_SECONDS", 60.0)
+        monkeypatch.setattr(sharing_module, "AHEAD_SECONDS", -1.0)
+        monkeypatch.setattr(sharing_module, "OLD_SECONDS", 60.0)
+        assert [await sharing.get("a", make) for _ in range(3)] == [1, 1, 1]
+        await asyncio.sleep(0)
+        assert made == [1, 2]
+        hold.set()
+        monkeypatch.setattr(sharing_module, "AHEAD_SECONDS", 60.0)
+        await sharing._made["a"].task
+        assert await sharing.get("a", make) == 2
+        assert made == [1, 2]
+
+    asyncio.run(scene())
+
+
 def test_no_failure_stands_in_for_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene() -> None:
         sharing = Sharing[int]()
